@@ -1,0 +1,106 @@
+"""Mixture weights, splits assigned per mixture, and the batches a member draws from its own mixture."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genvec.types import Batch, Dataset, Split
+
+
+class MixtureData(NamedTuple):
+    """Images of the K chosen classes, sorted by class, so that a draw is two numbers and a gather."""
+
+    images: jax.Array  # uint8 [M, H, W, C]
+    starts: jax.Array  # int32 [K], where each class begins
+    counts: jax.Array  # int32 [K], how many images it has
+    heldout_images: jax.Array  # uint8 [M', H, W, C]
+    heldout_labels: jax.Array  # int32 [M'], index into the K classes
+
+
+def to_unit(images: jax.Array) -> jax.Array:
+    """uint8 0..255 → float32 in [0, 1]."""
+    return images.astype(jnp.float32) / 255.0
+
+
+def to_sphere(mixture: jax.Array) -> jax.Array:
+    """Proportions [.., K] on the simplex → the positive orthant of the unit sphere (d = p / ‖p‖)."""
+    return mixture / jnp.linalg.norm(mixture, axis=-1, keepdims=True)
+
+
+def to_simplex(embedding: jax.Array) -> jax.Array:
+    """The inverse of `to_sphere`: [.., K] scaled to sum one."""
+    return embedding / jnp.sum(embedding, axis=-1, keepdims=True)
+
+
+def sample_mixtures(key: jax.Array, num: int, num_classes: int, alpha: float) -> jax.Array:
+    """Class proportions [num, K] from Dirichlet(alpha); row i depends on the key and i alone."""
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(num))
+    return jax.vmap(lambda k: jax.random.dirichlet(k, jnp.full(num_classes, alpha)))(keys)
+
+
+def assign_splits(
+    seed: int, num: int, *, val_fraction: float, test_fraction: float, num_triplets: int
+) -> Split:
+    """Deals `num` mixtures to train, val and test, and pairs test mixtures into triplets.
+
+    Triplet r joins two test members, no member twice, with the additional member `num + r`, which is
+    to be trained on the union D1 + D2 (`triplet_mixtures`).
+
+    Raises:
+      ValueError: a split would be empty, or the test split is too small for the triplets.
+    """
+    num_val, num_test = round(num * val_fraction), round(num * test_fraction)
+    num_train = num - num_val - num_test
+    if min(num_train, num_val, num_test) < 1:
+        raise ValueError(
+            f"{num} members with val_fraction={val_fraction} and test_fraction={test_fraction} "
+            f"give {num_train}/{num_val}/{num_test} train/val/test members; each split needs one"
+        )
+    if 2 * num_triplets > num_test:
+        raise ValueError(
+            f"{num_triplets} triplets need {2 * num_triplets} test members, there are {num_test}"
+        )
+    order = np.random.default_rng(seed).permutation(num)
+    test = order[num_train + num_val :]
+    pairs = test[: 2 * num_triplets].reshape(num_triplets, 2)
+    thirds = num + np.arange(num_triplets)[:, None]
+    return Split(
+        train=np.sort(order[:num_train]),
+        val=np.sort(order[num_train : num_train + num_val]),
+        test=np.sort(test),
+        triplets=np.concatenate([pairs, thirds], axis=1),
+    )
+
+
+def triplet_mixtures(mixtures: np.ndarray, triplets: np.ndarray) -> np.ndarray:
+    """Proportions [R, K] of the unions D1 + D2 of equally large data sets: the mean of the two."""
+    return (mixtures[triplets[:, 0]] + mixtures[triplets[:, 1]]) / 2
+
+
+def group_by_class(dataset: Dataset, classes: Sequence[int]) -> MixtureData:
+    """The K `classes` of a data set (indices into its class names), ready to draw from."""
+    parts = [dataset.images[dataset.labels == label] for label in classes]
+    counts = np.array([len(part) for part in parts])
+    heldout = [dataset.heldout_images[dataset.heldout_labels == label] for label in classes]
+    return MixtureData(
+        images=jnp.asarray(np.concatenate(parts)),
+        starts=jnp.asarray(np.cumsum(counts) - counts, jnp.int32),
+        counts=jnp.asarray(counts, jnp.int32),
+        heldout_images=jnp.asarray(np.concatenate(heldout)),
+        heldout_labels=jnp.asarray(np.repeat(np.arange(len(classes)), [len(h) for h in heldout])),
+    )
+
+
+def draw_batch(key: jax.Array, mixture: jax.Array, data: MixtureData, batch_size: int) -> Batch:
+    """Draws with replacement: a class by the mixture [K], then an image of the class uniformly."""
+    chex.assert_shape(mixture, data.counts.shape)
+    class_u, image_u = jax.random.uniform(key, (2, batch_size))
+    upper = jnp.cumsum(mixture)[:-1]
+    label = jnp.sum(class_u[:, None] >= upper, axis=1)
+    # uniform < 1, yet its product with a large count can round up to the count itself
+    offset = jnp.minimum((image_u * data.counts[label]).astype(jnp.int32), data.counts[label] - 1)
+    return Batch(to_unit(data.images[data.starts[label] + offset]), label)

@@ -1,0 +1,80 @@
+"""Pytrees by name: parameters are addressed as `"decoder/dense_0/kernel"`, never by leaf position."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Tree = Any
+
+
+def flatten_names(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts → one flat dict, keys joined by "/", in the order of the nested dicts."""
+    flat = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(flatten_names(value, f"{name}/"))
+        else:
+            flat[name] = value
+    return flat
+
+
+def unflatten_names(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten_names`, for trees without empty dicts."""
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *parents, last = name.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return tree
+
+
+def stack(trees: Sequence[Tree]) -> Tree:
+    """N trees of one structure → one tree whose leaves carry the leading axis N."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def concatenate(trees: Sequence[Tree]) -> Tree:
+    """Stacked trees → one, joined along the leading axis (numpy leaves stay numpy)."""
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
+
+
+def take(tree: Tree, index: Any) -> Tree:
+    """Members `index` (an int, a slice, an int array [I] or a mask [N]) of a stacked tree."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def ravel(params: Mapping[str, Any]) -> jax.Array:
+    """One member's parameters → a vector [P], in the sorted order of the parameter names."""
+    flat = flatten_names(params)
+    return jnp.concatenate([jnp.ravel(flat[name]) for name in sorted(flat)])
+
+
+def unravel(vector: jax.Array, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """The exact inverse of `ravel`.
+
+    Args:
+      vector: [P].
+      shapes: parameter name → shape; P is the sum of their sizes.
+
+    Raises:
+      ValueError: P is not what the shapes add up to.
+    """
+    sizes = {name: int(np.prod(shapes[name], dtype=int)) for name in sorted(shapes)}
+    if vector.shape != (sum(sizes.values()),):
+        raise ValueError(f"vector of shape {vector.shape} for {sum(sizes.values())} parameters")
+    parts = jnp.split(vector, np.cumsum(list(sizes.values()))[:-1])
+    return unflatten_names(
+        {name: part.reshape(shapes[name]) for name, part in zip(sizes, parts, strict=True)}
+    )
+
+
+def all_finite(tree: Tree) -> jax.Array:
+    """True where every number of every inexact leaf is finite; a scalar bool."""
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(jnp.asarray(x).dtype, jnp.inexact)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
