@@ -26,16 +26,6 @@ def to_unit(images: jax.Array) -> jax.Array:
     return images.astype(jnp.float32) / 255.0
 
 
-def to_sphere(mixture: jax.Array) -> jax.Array:
-    """Proportions [.., K] on the simplex → the positive orthant of the unit sphere (d = p / ‖p‖)."""
-    return mixture / jnp.linalg.norm(mixture, axis=-1, keepdims=True)
-
-
-def to_simplex(embedding: jax.Array) -> jax.Array:
-    """The inverse of `to_sphere`: [.., K] scaled to sum one."""
-    return embedding / jnp.sum(embedding, axis=-1, keepdims=True)
-
-
 def sample_mixtures(key: jax.Array, num: int, num_classes: int, alpha: float) -> jax.Array:
     """Class proportions [num, K] from Dirichlet(alpha); row i depends on the key and i alone."""
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(num))

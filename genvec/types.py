@@ -58,7 +58,7 @@ class NeuralGraph(NamedTuple):
     Reference: Kofinas et al. 2024, arXiv 2403.12143, section 3.
     """
 
-    nodes: Mapping[str, jax.Array]  # group → [V, F], biases as features; F = 0 where there are none
+    nodes: Mapping[str, jax.Array]  # group → [V, F], biases as features; absent where there are none
     edges: Mapping[str, jax.Array]  # "source>target" → [V_source, V_target, E]
 
 

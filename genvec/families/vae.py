@@ -117,7 +117,7 @@ def vae(
             "likelihood": likelihood,
         },
         spec=_spec(pixels, hidden, latent),
-        hparams={"learning_rate": 1e-3, "beta": 1.0, "sigma": 0.3},
+        hparams={"learning_rate": 1e-2, "beta": 1.0, "sigma": 0.3},
         init=init,
         players=(Player("vae", ("encoder", "decoder"), loss_fn, optax.scale_by_adam()),),
         encode=encode,

@@ -1,0 +1,180 @@
+"""What every script shares: flags, the check before any compute, devices, the clock and the bars."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+from tqdm import tqdm
+
+from genvec.classes import CLASSIFIERS
+from genvec.data import DatasetNotPrepared, class_indices, load_dataset
+from genvec.encoders import ENCODERS
+from genvec.families import FAMILIES
+from genvec.mixtures import MixtureData, assign_splits, group_by_class
+from genvec.objectives import weighted_sum
+from genvec.registry import lookup
+from genvec.represent import REPRESENTATIONS, Context
+from genvec.store import RunFolder, StoreError, claim_run, read_json, write_json
+from genvec.types import Dataset, Family, Split
+from genvec.zoo import check_hparams
+
+STREAMS = ("classes", "mixtures", "zoo", "encoders", "evaluate")  # of random numbers; only append
+
+config_flags.DEFINE_config_file("config", None, "What to run, such as configs/digits.py:smoke.")
+flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config name> by default.")
+
+
+class Setup(NamedTuple):
+    """What a checked config stands for."""
+
+    dataset: Dataset
+    family: Family
+    split: Split
+
+
+def main(stage: Callable[[ConfigDict, RunFolder], Any]) -> None:
+    """Runs one script: flags → `stage(config, run)`. What a user can mend ends in one message."""
+    flags.mark_flag_as_required("config")
+    app.run(lambda argv: _run(stage, argv))
+
+
+def _run(stage, argv) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    jax.config.update("jax_num_cpu_devices", os.cpu_count())  # each core trains its own members
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
+    config = flags.FLAGS.config
+    run = RunFolder(flags.FLAGS.workdir or os.path.join("runs", config.name))
+    try:
+        check(config)
+    except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
+    try:
+        claim_run(run, config.to_dict())
+        stage(config, run)
+    except StoreError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"\ninterrupted; the same command goes on where it was, in {run.path}")
+
+
+def stream(config: ConfigDict, name: str) -> jax.Array:
+    """The key of one stage: no stage's numbers depend on how many another has drawn."""
+    return jax.random.fold_in(jax.random.key(config.seed), STREAMS.index(name))
+
+
+def check(config: ConfigDict) -> Setup:
+    """Builds all that costs nothing, so that a bad config fails before any compute is spent."""
+    with _named("config.data"):
+        dataset = load_dataset(
+            config.data.name,
+            data_dir=config.data.data_dir or None,
+            progress=_DecodingBar(config.data.name),
+        )
+    with _named("config.classes"):
+        num_classes = len(chosen_classes(config, dataset) or range(config.classes.num))
+        if not 2 <= num_classes <= len(dataset.class_names):
+            raise ValueError(
+                f"{num_classes} classes of {dataset.name}; allowed: 2..{len(dataset.class_names)}"
+            )
+        for name, classifier in config.classifiers.items():
+            lookup(CLASSIFIERS, name, kind="classifier")(num_classes, **classifier.args)
+    with _named("config.mixtures"):
+        split = splits(config)
+    with _named("config.zoo"):
+        family = family_of(config, dataset.images.shape[1:])
+        check_hparams(family, init=config.zoo.init, hparams=config.zoo.hparams.to_dict())
+        for name in ("steps", "batch_size", "width", "segment_size"):
+            if config.zoo[name] < 1:
+                raise ValueError(f"{name} is {config.zoo[name]}; it must be at least 1")
+    for name, encoder in config.encoders.items():
+        with _named(f"config.encoders.{name}"):
+            lookup(REPRESENTATIONS, encoder.representation, kind="representation")
+            make_encoder(encoder, family, num_classes)
+            weighted_sum(encoder.objective.to_dict())
+            if encoder.train.steps < 1 or not encoder.seeds:
+                raise ValueError(f"{encoder.train.steps} steps with seeds {encoder.seeds}")
+    return Setup(dataset, family, split)
+
+
+@contextmanager
+def _named(section: str) -> Iterator[None]:
+    """Says which part of the config an error came from."""
+    try:
+        yield
+    except DatasetNotPrepared:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{section}: {error}") from error
+
+
+def chosen_classes(config: ConfigDict, dataset: Dataset) -> tuple[int, ...] | None:
+    """Indices of an explicit choice; None where the classes are chosen by their distances."""
+    choose = config.classes.choose
+    return None if choose == "auto" else class_indices(dataset, choose)
+
+
+def splits(config: ConfigDict) -> Split:
+    """Who is in train, val and test, and who with whom in a triplet."""
+    if not config.mixtures.alpha > 0:
+        raise ValueError(f"alpha is {config.mixtures.alpha}; a Dirichlet needs alpha > 0")
+    args = {k: v for k, v in config.mixtures.items() if k not in ("num", "alpha")}
+    return assign_splits(config.seed, config.mixtures.num, **args)
+
+
+def family_of(config: ConfigDict, image_shape) -> Family:
+    """The family of generative models that the config names, for images of this shape."""
+    make = lookup(FAMILIES, config.zoo.family.name, kind="family")
+    return make(tuple(image_shape), **config.zoo.family.args)
+
+
+def make_encoder(encoder: ConfigDict, family: Family, num_classes: int) -> Any:
+    """The Flax module of one entry of `config.encoders`."""
+    make = lookup(ENCODERS, encoder.encoder.name, kind="encoder")
+    return make(family.spec, num_classes, **encoder.encoder.args)
+
+
+def mixture_data(dataset: Dataset, run: RunFolder) -> MixtureData:
+    """The images of the classes that the run has chosen."""
+    return group_by_class(dataset, read_json(run.classes)["indices"])
+
+
+def context(family: Family, data: MixtureData) -> Context:
+    """What representations may use besides a member: its family, and held-out images."""
+    return Context(family.spec, family.encode, data.heldout_images / 255.0)
+
+
+@contextmanager
+def clock(run: RunFolder, stage: str) -> Iterator[None]:
+    """Adds the seconds spent to the run's timings, also where the stage is interrupted."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        timings = read_json(run.timings) if run.timings.exists() else {}
+        timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start
+        write_json(run.timings, timings)
+
+
+def bar(total: int, what: str, unit: str, done: int = 0) -> tqdm:
+    """A progress bar on stderr."""
+    return tqdm(total=total, initial=done, desc=what, unit=unit, dynamic_ncols=True, smoothing=0.1)
+
+
+class _DecodingBar:
+    """A bar that appears only where a data set has to be decoded."""
+
+    def __init__(self, name: str):
+        self.name, self.bar = name, None
+
+    def __call__(self, done: int, total: int) -> None:
+        self.bar = self.bar or bar(total, f"decoding {self.name}", "image")
+        self.bar.update(done - self.bar.n)
+        if done == total:
+            self.bar.close()

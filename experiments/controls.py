@@ -1,0 +1,126 @@
+"""Stage 4: what a claim must beat, fitted on train members and evaluated on the test members."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.classes import load_classifier
+from experiments.common import bar, check, clock, main, mixture_data, stream
+from experiments.encoders import features, mixtures
+from genvec import trees
+from genvec.controls import CONTROLS, Labelled, sampled_proportions
+from genvec.encoders import MessagePassing
+from genvec.evaluate import Predictions, evaluate, leak_curve
+from genvec.represent import fit_normaliser
+from genvec.store import load_zoo, read_json, write_json
+
+
+def run_stage(config, run) -> None:
+    if run.controls.exists():
+        return
+    setup = check(config)
+    with clock(run, "controls"):
+        zoo = load_zoo(run.zoo, finite_only=True)
+        data = mixture_data(setup.dataset, run)
+        test = TestMembers(zoo.members, config.seed)
+        inputs = {
+            "constant": ("constant", partial(np.ones, (len(zoo.members), 1))),
+            "ridge on flat": ("ridge", lambda: features(zoo, setup.family, data, "flat")),
+            "boosted on statistics": (
+                "boosted",
+                lambda: features(zoo, setup.family, data, "statistics"),
+            ),
+            "ridge on moments": ("ridge", lambda: features(zoo, setup.family, data, "moments")),
+            "ridge on untrained graph": ("ridge", lambda: _untrained(config, zoo, setup, data)),
+        }
+        with bar(len(inputs) + len(config.controls.num_samples), "controls", "control") as progress:
+            metrics = {}
+            for name, (control, features_fn) in inputs.items():
+                progress.set_postfix_str(name)
+                metrics[name] = test.metrics_of_control(CONTROLS[control], features_fn())
+                progress.update()
+            for num_samples in config.controls.num_samples:
+                progress.set_postfix_str(f"{num_samples} samples")
+                metrics |= _sampling(config, run, setup, zoo, test, num_samples)
+                progress.update()
+        write_json(run.controls, metrics)
+
+
+class TestMembers:
+    """The members that are looked at once, and what is measured on them."""
+
+    __test__ = False  # not a test case
+
+    def __init__(self, members, seed: int):
+        self.mixtures, self.seed = mixtures(members), seed
+        self.rows = {name: np.flatnonzero(members["split"] == name) for name in members["split"].unique()}
+        triplets = members[members["triplet"] >= 0].groupby("triplet").groups.values()
+        # the sum comes last, as in the table; a triplet that lost a diverged member is left out
+        self.triplets = np.array([sorted(rows) for rows in triplets if len(rows) == 3])
+        self.curve = leak_curve(self.mixtures[self.rows["test"]], seed=seed)
+
+    def metrics(self, embeddings: np.ndarray) -> dict[str, float]:
+        """Every evaluation of embeddings [N, K], row by row as in the table."""
+        rows = self.rows["test"]
+        return evaluate(
+            Predictions(embeddings[rows], self.mixtures[rows], embeddings[self.triplets]),
+            self.curve,
+            seed=self.seed,
+        )
+
+    def metrics_of_control(self, control, represented: np.ndarray) -> dict[str, float]:
+        """Fits a control on the train and val members' features [N, F]."""
+        train, val = (
+            Labelled(represented[self.rows[name]], self.mixtures[self.rows[name]])
+            for name in ("train", "val")
+        )
+        return self.metrics(control(train, val, represented))
+
+
+def _untrained(config, zoo, setup, data) -> np.ndarray:
+    """What message passing reads out of a member before any training."""
+    graphs = features(zoo, setup.family, data, "graph")
+    train = (zoo.members["split"] == "train").to_numpy()
+    graphs = fit_normaliser(trees.take(graphs, train), setup.family.spec)(graphs)
+    module = MessagePassing(setup.family.spec, readout=config.controls.untrained_readout)
+    params = module.init(stream(config, "evaluate"), trees.take(graphs, 0))
+    read_out = jax.jit(
+        lambda graphs: jax.lax.map(partial(module.apply, params), graphs, batch_size=256)
+    )
+    return np.asarray(read_out(jax.tree.map(jnp.asarray, graphs)))
+
+
+def _sampling(config, run, setup, zoo, test, num_samples: int) -> dict[str, dict[str, float]]:
+    """Counts of classified samples, raw, and calibrated on some train members."""
+    classes = read_json(run.classes)["classes"]
+    classifier = load_classifier(config, run, "mlp", len(classes))
+    calibration = test.rows["train"][: config.controls.num_calibration]
+    val, rows = test.rows["val"], test.rows["test"]
+    asked = np.concatenate([calibration, val, rows])
+    keys = jax.vmap(partial(jax.random.fold_in, stream(config, "evaluate")))(asked)
+    counts = sampled_proportions(
+        keys,
+        trees.take(zoo.params, asked),
+        trees.take(zoo.state, asked),
+        sample=setup.family.sample,
+        classify=partial(classifier.apply, classifier.variables),
+        num_samples=num_samples,
+    )
+    parts = np.split(counts, np.cumsum([len(calibration), len(val)]))
+    train, val = (
+        Labelled(x, test.mixtures[index]) for x, index in zip(parts, (calibration, val), strict=False)
+    )
+    return {
+        f"{num_samples:,} samples, {label}": evaluate(
+            Predictions(CONTROLS[control](train, val, parts[2]), test.mixtures[rows]),
+            test.curve,
+            seed=config.seed,
+        )
+        for label, control in (("raw", "raw"), ("calibrated", "ridge"))
+    }
+
+
+if __name__ == "__main__":
+    main(run_stage)

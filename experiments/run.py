@@ -1,0 +1,18 @@
+"""The whole job: every stage in its order; what a stage has already done is not done again.
+
+python -m experiments.run --config=configs/digits.py [--workdir=DIR]
+"""
+
+from experiments import classes, controls, encoders, evaluate, report, zoo
+from experiments.common import main
+
+STAGES = (classes, zoo, encoders, controls, evaluate, report)
+
+
+def run_stage(config, run) -> None:
+    for stage in STAGES:
+        stage.run_stage(config, run)
+
+
+if __name__ == "__main__":
+    main(run_stage)

@@ -1,0 +1,287 @@
+"""Data sets as arrays: name → `Dataset`, decoded once and kept as uint8.
+
+The division into a train part and a held-out part belongs to a data set's definition: it is the
+official one where there is one, else a stratified fifth drawn with the fixed seed below, and no
+argument changes it.
+"""
+
+import hashlib
+import json
+import operator
+import os
+import re
+import struct
+import zipfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genvec.registry import UnknownNameError, lookup
+from genvec.types import Dataset
+
+Progress = Callable[[int, int], None]  # (images decoded, images in all)
+
+HELDOUT_FRACTION = 0.2
+HELDOUT_SEED = 0
+CACHE_FORMAT = (
+    1  # raise it when decoding or the held-out division changes: old files are then ignored
+)
+# what numpy and zipfile raise on a file that is cut off or has wrong bytes
+DAMAGE = (ValueError, KeyError, EOFError, NotImplementedError, struct.error, zipfile.BadZipFile)
+CHUNK = 256  # records read together: twice as fast as one by one, and a step of the progress
+
+
+class DatasetNotPrepared(FileNotFoundError):  # noqa: N818 - a state, not a mistake
+    """A TFDS set that is not in its folder, or is there in a file format that cannot be read."""
+
+
+def load_dataset(
+    name: str,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    progress: Progress | None = None,
+    **args: Any,
+) -> Dataset:
+    """Loads a data set of `DATASETS`; images are uint8 [M, H, W, C], labels int32 [M].
+
+    Args:
+      name: key of `DATASETS`.
+      data_dir: folder of prepared TFDS sets; without it $TFDS_DATA_DIR, else ~/tensorflow_datasets.
+      progress: called with (images decoded, images in all) while a set is decoded the first time.
+      **args: further arguments of the set's loader.
+
+    Raises:
+      KeyError: unknown name; the message lists the known ones.
+      DatasetNotPrepared: the set is not in its folder; the message holds the command that
+        prepares it there.
+    """
+    loader = lookup(DATASETS, name, kind="dataset")
+    return loader(data_dir=data_dir, progress=progress, **args)
+
+
+def class_indices(dataset: Dataset, classes: Sequence[str | int]) -> tuple[int, ...]:
+    """Class names (str) or indices (int) → indices into `dataset.class_names`, in the order given.
+
+    Raises:
+      KeyError: an unknown class; the message lists the known ones.
+      ValueError: a class is given twice.
+    """
+    by_name = {name: index for index, name in enumerate(dataset.class_names)}
+    indices = []
+    for entry in classes:
+        if isinstance(entry, str):
+            index = lookup(by_name, entry, kind=f"class of {dataset.name}")
+        else:
+            index = operator.index(entry)
+            if not 0 <= index < len(by_name):
+                raise UnknownNameError(
+                    f"unknown class index {index} of {dataset.name}; "
+                    f"known: {', '.join(f'{i} ({name})' for name, i in by_name.items())}"
+                )
+        if index in indices:
+            raise ValueError(f"class {dataset.class_names[index]!r} is given twice in {classes!r}")
+        indices.append(index)
+    return tuple(indices)
+
+
+def load_digits(
+    *, data_dir: str | os.PathLike | None = None, progress: Progress | None = None
+) -> Dataset:
+    """The 1,797 scanned digits that come with scikit-learn: 8×8×1, sixteen gray levels.
+
+    Held out: a stratified fifth. Nothing is read from `data_dir`; there is no progress to report.
+    Reference: Alpaydin & Kaynak 1998, UCI "Optical Recognition of Handwritten Digits" (test part).
+    """
+    del data_dir, progress
+    from sklearn.datasets import load_digits as load_sklearn_digits
+
+    bunch: Any = load_sklearn_digits()
+    images = np.round(bunch.images / 16 * 255).astype(np.uint8)[..., None]
+    return _hold_out("digits", [str(name) for name in bunch.target_names], images, bunch.target)
+
+
+def load_tfds(
+    name: str,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    progress: Progress | None = None,
+    label_feature: str = "label",
+    heldout_split: str | None = "test",
+    gray_copies: bool = False,
+) -> Dataset:
+    """A prepared TFDS set, read without TensorFlow and without ever downloading.
+
+    Decoded arrays are kept in $GENVEC_CACHE_DIR, else $XDG_CACHE_HOME/genvec, else ~/.cache/genvec
+    (mnist 55 MB, cifar10 185 MB, omniglot 213 MB); `data_dir` is only read.
+
+    Args:
+      name: folder of the set inside `data_dir`; the highest version prepared there is read.
+      data_dir: see `load_dataset`.
+      progress: see `load_dataset`.
+      label_feature: the feature that gives the class.
+      heldout_split: split that is held out; None holds out a stratified fifth of "train", and keeps
+        only the classes that "train" has images of.
+      gray_copies: the channels are copies of one; keep one.
+
+    Raises:
+      DatasetNotPrepared: see `load_dataset`.
+    """
+    folder = _prepared_folder(name, data_dir)
+    options = [CACHE_FORMAT, name, label_feature, heldout_split, gray_copies]
+    cache = _cache_folder() / f"{name}-{folder.name}-{_fingerprint(folder, options)[:16]}.npz"
+    dataset = _read_cache(cache)
+    if dataset is not None:
+        return dataset
+    cache.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that failing is early
+
+    import tensorflow_datasets as tfds  # a second to import, and not needed from the cache
+
+    # not tfds.data_source: it would try to download what it does not find
+    builder: Any = tfds.builder_from_directory(folder)
+    splits = ["train"] if heldout_split is None else ["train", heldout_split]
+    sources = [builder.as_data_source(split) for split in splits]
+    total, arrays, done = sum(map(len, sources)), [], 0
+    for source in sources:
+        arrays.append(_decode(source, label_feature, gray_copies, progress, done, total))
+        done += len(source)
+    class_names: list[str] = builder.info.features[label_feature].names
+    if heldout_split is None:
+        dataset = _hold_out(name, class_names, *arrays[0])
+    else:
+        dataset = Dataset(name, tuple(class_names), *arrays[0], *arrays[1])
+    _write_cache(cache, dataset)
+    return dataset
+
+
+def _decode(
+    source: Any, label: str, gray_copies: bool, progress: Progress | None, done: int, total: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A TFDS data source → images uint8 [M, H, W, C], labels int32 [M], in its order."""
+    *size, channels = source.dataset_info.features["image"].shape
+    images = np.empty((len(source), *size, 1 if gray_copies else channels), np.uint8)
+    labels = np.empty(len(source), np.int32)
+    for start in range(0, len(source), CHUNK):
+        stop = min(start + CHUNK, len(source))
+        records = source.__getitems__(list(range(start, stop)))
+        pixels = np.stack([record["image"] for record in records])
+        if gray_copies and (pixels != pixels[..., :1]).any():
+            raise ValueError(f"{source}: records {start}..{stop - 1} hold an image with colours")
+        images[start:stop] = pixels[..., :1] if gray_copies else pixels
+        labels[start:stop] = [record[label] for record in records]
+        if progress is not None:
+            progress(done + stop, total)
+    return images, labels
+
+
+def _hold_out(
+    name: str, class_names: Sequence[str], images: np.ndarray, labels: np.ndarray
+) -> Dataset:
+    """Holds out a fifth of every class by the fixed seed; classes without images are left out."""
+    present, labels = np.unique(labels, return_inverse=True)
+    labels = labels.astype(np.int32)
+    rng = np.random.default_rng(HELDOUT_SEED)
+    heldout = np.zeros(len(labels), bool)
+    for label in range(len(present)):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        heldout[members[: round(HELDOUT_FRACTION * len(members))]] = True
+    parts = images[~heldout], labels[~heldout], images[heldout], labels[heldout]
+    return Dataset(name, tuple(class_names[int(index)] for index in present), *parts)
+
+
+def _prepared_folder(name: str, data_dir: str | os.PathLike | None) -> Path:
+    """The folder of the highest version of a set that is prepared as array_record."""
+    if data_dir is not None:
+        root, origin = Path(data_dir), "the argument data_dir"
+    elif os.environ.get("TFDS_DATA_DIR"):
+        root, origin = Path(os.environ["TFDS_DATA_DIR"]), "the variable TFDS_DATA_DIR"
+    else:
+        root, origin = Path("~/tensorflow_datasets"), "the default of TFDS"
+    root = root.expanduser().absolute()
+    infos = [
+        info
+        for info in (root / name).glob("*/dataset_info.json")
+        if re.fullmatch(r"\d+\.\d+\.\d+", info.parent.name)
+    ]
+    if not infos:
+        raise DatasetNotPrepared(
+            f"data set {name!r} is not prepared in {root} (from {origin}). "
+            f"This command prepares it there:\n  {_prepare_command(name, root)}"
+        )
+    info = max(infos, key=lambda path: [int(part) for part in path.parent.name.split(".")])
+    content = json.loads(info.read_text())
+    formats = [content.get("fileFormat", "tfrecord"), *content.get("alternativeFileFormats", [])]
+    if "array_record" not in formats:
+        raise DatasetNotPrepared(
+            f"data set {name!r} in {info.parent} (from {origin}) is prepared as "
+            f"{', '.join(formats)}; genvec reads array_record. "
+            "TFDS keeps one format a folder, so prepare it in another "
+            f"and name that as data_dir:\n  {_prepare_command(name, root / 'array_record')}"
+        )
+    return info.parent
+
+
+def _prepare_command(name: str, root: Path) -> str:
+    return (
+        "pip install 'genvec[prepare]' && python -c \"import tensorflow_datasets as tfds; "
+        f"tfds.builder({name!r}, data_dir={str(root)!r}, file_format='array_record')"
+        '.download_and_prepare()"'
+    )
+
+
+def _fingerprint(folder: Path, options: list[Any]) -> str:
+    """SHA-256 over the folder's path, its descriptions, the size of every file, and the options."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    sizes = [[path.name, path.stat().st_size] for path in files]
+    digest = hashlib.sha256(json.dumps([str(folder.resolve()), sizes, options]).encode())
+    for path in files:
+        if path.suffix in (".json", ".txt"):  # the rest are shards
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _cache_folder() -> Path:
+    if os.environ.get("GENVEC_CACHE_DIR"):
+        return Path(os.environ["GENVEC_CACHE_DIR"]).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "genvec"
+
+
+def _read_cache(path: Path) -> Dataset | None:
+    """What `_write_cache` wrote; None without a file, or with a damaged one, which is removed."""
+    try:
+        # zip members carry a checksum; np.load(path) would leave a damaged file open
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            fields = {field: arrays[field] for field in Dataset._fields}
+    except FileNotFoundError:
+        return None
+    except DAMAGE:
+        path.unlink()
+        return None
+    names = tuple(str(name) for name in fields.pop("class_names"))
+    return Dataset(name=str(fields.pop("name")), class_names=names, **fields)
+
+
+def _write_cache(path: Path, dataset: Dataset) -> None:
+    """Plain uncompressed arrays; written aside and renamed: readers see all of it or nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, allow_pickle=False, **dataset._asdict())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+DATASETS = {
+    "digits": load_digits,
+    "mnist": partial(load_tfds, "mnist"),
+    "fashion_mnist": partial(load_tfds, "fashion_mnist"),
+    "cifar10": partial(load_tfds, "cifar10"),
+    # 105×105 drawings, one bit stored as three equal channels. The class is the alphabet. The test
+    # split has other alphabets than the 30 of train, so it cannot be what is held out.
+    "omniglot": partial(
+        load_tfds, "omniglot", label_feature="alphabet", heldout_split=None, gray_copies=True
+    ),
+}

@@ -1,0 +1,173 @@
+"""Representations: one member's parameters → a vector, or a neural graph."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genvec import trees
+from genvec.registry import lookup
+from genvec.symmetry import edge_name
+from genvec.types import NeuralGraph, Params, Spec, State
+
+Features = Any  # a vector [F] or a NeuralGraph; with leading N once stacked
+
+
+class Context(NamedTuple):
+    """What a representation may use besides the member itself."""
+
+    spec: Spec
+    encode: Callable[[Params, State, jax.Array], jax.Array]  # the family's
+    images: jax.Array  # [M', H, W, C] in [0, 1], held-out
+
+
+def flat(params: Params, state: State, context: Context) -> jax.Array:
+    """All parameters as one vector [P]."""
+    del state, context
+    return trees.ravel(params)
+
+
+def statistics(params: Params, state: State, context: Context) -> jax.Array:
+    """Mean, variance and quantiles 0/25/50/75/100 of every parameter array: [7 · arrays].
+
+    Reference: Unterthiner et al. 2020, arXiv 2002.11448, section 4.
+    """
+    del state, context
+    quantiles = jnp.array([0.0, 0.25, 0.5, 0.75, 1.0])
+    rows = []
+    for leaf in trees.flatten_names(params).values():
+        rows += [jnp.mean(leaf)[None], jnp.var(leaf)[None], jnp.quantile(leaf, quantiles)]
+    return jnp.concatenate(rows)
+
+
+def moments(params: Params, state: State, context: Context, *, order: int = 4) -> jax.Array:
+    """Moments over the neurons that may be permuted, kept for each one that may not (pixels).
+
+    For every parameter array, mean(w), mean(w²)^½, mean(w³)^⅓, … over the axes of free groups: a
+    vector that no permutation of hidden neurons changes. [order · Σ of the fixed axes' sizes].
+    """
+    del state
+    rows = []
+    for name, leaf in trees.flatten_names(params).items():
+        axes = context.spec.axes[name]
+        free = tuple(i for i, group in enumerate(axes) if group not in (*context.spec.fixed, None))
+        powers = (jnp.mean(leaf**k, axis=free) for k in range(1, (order if free else 1) + 1))
+        rows += [jnp.ravel(_signed_root(m, k)) for k, m in enumerate(powers, start=1)]
+    return jnp.concatenate(rows)
+
+
+def _signed_root(x: jax.Array, k: int) -> jax.Array:
+    return jnp.sign(x) * jnp.abs(x) ** (1.0 / k)
+
+
+def latent_mean(params: Params, state: State, context: Context) -> jax.Array:
+    """Mean latent code over held-out images [Z]: the way of the first experiment."""
+    return jnp.mean(context.encode(params, state, context.images), axis=0)
+
+
+def graph(params: Params, state: State, context: Context) -> NeuralGraph:
+    """The member as a neural graph with the topology of its spec.
+
+    Parameters that join the same two groups become features of the same edges (a VAE's mean and
+    log-variance heads); axes without a group (a convolution's window) become edge features too.
+
+    Reference: Kofinas et al. 2024, arXiv 2403.12143, section 3.
+    """
+    del state
+    nodes: dict[str, list[jax.Array]] = {}
+    edges: dict[str, list[jax.Array]] = {}
+    params = trees.flatten_names(params)
+    for name, axes in context.spec.axes.items():
+        groups = [group for group in axes if group is not None]
+        window = [i for i, group in enumerate(axes) if group is None]
+        leaf = jnp.moveaxis(params[name], window, range(-len(window), 0)) if window else params[name]
+        leaf = leaf.reshape(*(context.spec.groups[group] for group in groups), -1)
+        if len(groups) == 1:
+            nodes.setdefault(groups[0], []).append(leaf)
+        else:
+            edges.setdefault(edge_name(*groups), []).append(leaf)
+    joined = [{name: jnp.concatenate(x, -1) for name, x in part.items()} for part in (nodes, edges)]
+    return NeuralGraph(*joined)
+
+
+REPRESENTATIONS = {
+    "flat": flat,
+    "statistics": statistics,
+    "moments": moments,
+    "latent_mean": latent_mean,
+    "graph": graph,
+}
+
+
+def represent(
+    name: str, params: Params, state: State, context: Context, *, width: int = 256
+) -> Features:
+    """Features of N members as numpy arrays with leading N, `width` members at a time."""
+    member_fn = lookup(REPRESENTATIONS, name, kind="representation")
+    batch_fn = jax.jit(jax.vmap(lambda p, s: member_fn(p, s, context)))
+    num = len(jax.tree.leaves(params)[0])
+    chunks = []
+    for start in range(0, num, width):
+        # the last chunk reaches back, so that every call has one shape and compiles once
+        begin = max(0, min(start, num - width))
+        rows = slice(begin, begin + width)
+        chunk = jax.device_get(batch_fn(trees.take(params, rows), trees.take(state, rows)))
+        chunks.append(trees.take(chunk, slice(start - begin, None)))
+    return trees.concatenate(chunks)
+
+
+class Normaliser(NamedTuple):
+    """Features → (features − shift) / scale; both broadcast against one member's features."""
+
+    shift: Features
+    scale: Features
+
+    def __call__(self, features: Features) -> Features:
+        return jax.tree.map(lambda x, m, s: (x - m) / s, features, self.shift, self.scale)
+
+
+def fit_normaliser(features: Features, spec: Spec) -> Normaliser:
+    """Fitted on the features of the train split, leading N.
+
+    A vector is standardised entry by entry. In a graph all neurons of a free group share one shift
+    and scale, so that normalising commutes with permuting; edges are only scaled, since a shift
+    would add a constant to every weight.
+    """
+    if not isinstance(features, NeuralGraph):
+        return Normaliser(*_moments_over(features, 0))
+    nodes = {
+        group: _moments_over(x, 0 if group in spec.fixed else (0, 1))
+        for group, x in features.nodes.items()
+    }
+    edges = {name: _moments_over(x, (0, 1, 2)) for name, x in features.edges.items()}
+    shift = NeuralGraph(
+        {group: mean for group, (mean, _) in nodes.items()},
+        {name: np.zeros_like(mean) for name, (mean, _) in edges.items()},
+    )
+    scale = NeuralGraph(
+        {group: std for group, (_, std) in nodes.items()},
+        {name: std for name, (_, std) in edges.items()},
+    )
+    return Normaliser(shift, scale)
+
+
+def normaliser_to_tree(normaliser: Normaliser) -> dict[str, Any]:
+    """Nested dicts of arrays, to be saved beside an encoder's parameters."""
+    if not isinstance(normaliser.shift, NeuralGraph):
+        return {"vector": normaliser._asdict()}
+    return {"graph": {name: graph._asdict() for name, graph in normaliser._asdict().items()}}
+
+
+def normaliser_from_tree(tree: dict[str, Any]) -> Normaliser:
+    """The inverse of `normaliser_to_tree`."""
+    if "vector" in tree:
+        return Normaliser(**tree["vector"])
+    return Normaliser(**{name: NeuralGraph(**graph) for name, graph in tree["graph"].items()})
+
+
+def _moments_over(x: np.ndarray, axes: int | tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    mean, std = x.mean(axes, dtype=np.float64), x.std(axes, dtype=np.float64)
+    std = np.where(std > 1e-6, std, 1.0)  # a constant feature stays constant instead of exploding
+    return mean.astype(np.float32), std.astype(np.float32)

@@ -1,0 +1,83 @@
+"""Small files: JSON, JSON lines, tables and arrays, each written whole or not at all."""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+class StoreError(Exception):
+    """A file of a run or a zoo that is missing, damaged, unfinished or of another version."""
+
+
+def write_atomically(path: Path, write_fn) -> None:
+    """Calls `write_fn(temporary path)` and renames: readers see the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    write_fn(temporary)
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Strict JSON: numpy numbers become plain ones, and what is not finite becomes null."""
+    text = json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda p: p.write_text(text))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(_existing(path).read_text())
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    text = "".join(json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows)
+    write_atomically(path, lambda p: p.write_text(text))
+
+
+def read_jsonl(path: Path) -> pd.DataFrame:
+    return pd.DataFrame([json.loads(line) for line in _existing(path).read_text().splitlines()])
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    write_atomically(path, lambda p: table.to_parquet(p, index=False))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    return pd.read_parquet(_existing(path))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Plain arrays as `.npz`; nothing pickled."""
+
+    def write_fn(temporary):
+        with open(temporary, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    write_atomically(path, write_fn)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(_existing(path), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise StoreError(f"{path} does not exist; the stage that writes it has not run")
+    return path

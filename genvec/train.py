@@ -1,0 +1,146 @@
+"""Contrastive training of an encoder on the represented members of a zoo."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from genvec import trees
+from genvec.geometry import angle_deg
+from genvec.objectives import Objective
+from genvec.represent import Features
+from genvec.types import Params
+
+EVAL_WIDTH = 256  # members embedded at once outside of training
+
+
+class Examples(NamedTuple):
+    """Represented members and what their embeddings should be."""
+
+    features: Features  # leading n
+    targets: jax.Array  # [n, D] dataset vectors on the sphere
+
+
+class TrainedEncoder(NamedTuple):
+    """The parameters that did best on the validation members, and the way there."""
+
+    params: Params
+    log: list[dict[str, float]]  # step, loss, train_angle_deg, val_angle_deg
+
+
+class _Carry(NamedTuple):
+    params: Params
+    average: Params  # exponential moving average, the parameters that are evaluated and kept
+    opt_state: optax.OptState
+
+
+def train_encoder(
+    key: jax.Array,
+    encoder: nn.Module,
+    objective: Objective,
+    train: Examples,
+    val: Examples,
+    *,
+    steps: int,
+    batch_size: int = 64,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 1e-2,
+    average_decay: float = 0.995,
+    eval_every: int = 200,
+    augment: Callable[[jax.Array, Features], Features] | None = None,
+    on_eval: Callable[[dict[str, float]], None] | None = None,
+) -> TrainedEncoder:
+    """AdamW with a cosine schedule; batches of members without replacement, epoch by epoch.
+
+    Args:
+      key: of the first parameters, the order of members and the augmentation.
+      encoder: module for the features of ONE member.
+      objective: (embeddings [B, D], targets [B, D]) → scalar.
+      train, val: members to fit and members to choose the best step by (smallest mean angle).
+      steps: updates; the learning rate falls to zero over them.
+      average_decay: of the moving average of the parameters.
+      eval_every: updates in one jitted segment, after which the angles are measured.
+      augment: (key, features of one member) → features with the same target.
+      on_eval: called with every row of the log.
+
+    Raises:
+      FloatingPointError: the loss is not finite; names the step and the members to look at.
+    """
+    num = len(train.targets)
+    batch_size = min(batch_size, num)
+    train, val = jax.tree.map(jnp.asarray, (train, val))
+    key, init_key = jax.random.split(key)
+    params = encoder.init(init_key, trees.take(train.features, 0))
+    warmup = min(200, steps // 10)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, max(steps, 1))
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=weight_decay))
+
+    def loss_fn(params, key, batch):
+        features = batch.features
+        if augment is not None:
+            features = jax.vmap(augment)(jax.random.split(key, batch_size), features)
+        return objective(jax.vmap(partial(encoder.apply, params))(features), batch.targets)
+
+    def step_fn(carry, inputs):
+        index, key = inputs
+        loss, grads = jax.value_and_grad(loss_fn)(carry.params, key, trees.take(train, index))
+        updates, opt_state = tx.update(grads, carry.opt_state, carry.params)
+        params = optax.apply_updates(carry.params, updates)
+        average = optax.incremental_update(params, carry.average, 1 - average_decay)
+        return _Carry(params, average, opt_state), loss
+
+    @partial(jax.jit, donate_argnums=0)
+    def run_segment(carry, index, key):
+        return jax.lax.scan(step_fn, carry, (index, jax.random.split(key, len(index))))
+
+    carry = _Carry(params, jax.tree.map(jnp.copy, params), tx.init(params))
+    probe = jax.tree.map(lambda x: x[: len(val.targets)], train)  # as many train members as val
+    best_angle, best, log = np.inf, jax.device_get(params), []
+    embed = make_embed_fn(encoder)
+
+    def mean_angle(params, examples):
+        return float(jnp.mean(angle_deg(embed(params, examples.features), examples.targets)))
+
+    order = _epochs(np.random.default_rng(np.asarray(jax.random.bits(key, 4))), num, batch_size)
+    for start in range(0, steps, eval_every):
+        index = np.stack([next(order) for _ in range(min(eval_every, steps - start))])
+        carry, losses = run_segment(carry, index, jax.random.fold_in(key, start))
+        if bad := np.flatnonzero(~np.isfinite(losses)).tolist():
+            raise FloatingPointError(
+                f"loss not finite at step {start + bad[0]}; train members of that batch: "
+                f"{index[bad[0]].tolist()}"
+            )
+        row = {
+            "step": start + len(index),
+            "loss": float(np.mean(losses)),
+            "train_angle_deg": mean_angle(carry.average, probe),
+            "val_angle_deg": mean_angle(carry.average, val),
+        }
+        log.append(row)
+        if row["val_angle_deg"] < best_angle:
+            best_angle, best = row["val_angle_deg"], jax.device_get(carry.average)
+        if on_eval is not None:
+            on_eval(row)
+    return TrainedEncoder(best, log)
+
+
+def make_embed_fn(encoder: nn.Module) -> Callable[[Params, Features], jax.Array]:
+    """(params, features of n members) → embeddings [n, D], compiled once for each n."""
+
+    @jax.jit
+    def embed(params, features):
+        return jax.lax.map(partial(encoder.apply, params), features, batch_size=EVAL_WIDTH)
+
+    return embed
+
+
+def _epochs(rng: np.random.Generator, num: int, batch_size: int):
+    """Endless batches of indices [B]; within an epoch no member comes twice."""
+    while True:
+        order = rng.permutation(num)
+        yield from order[: num - num % batch_size].reshape(-1, batch_size)
