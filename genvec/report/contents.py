@@ -46,6 +46,12 @@ class Prediction(NamedTuple):
 
 
 def read_contents(run: RunFolder) -> Contents:
+    """Reads what there is.
+
+    Raises:
+      StoreError: there is no zoo.
+      ValueError: the zoo's mixtures are of other classes than the run has chosen.
+    """
     members = read_table(run.zoo / "members.parquet").set_index("member").sort_index()
     classes = _read(run.classes, read_json, {})
     columns = [c.removeprefix("mixture_") for c in members.columns if c.startswith("mixture_")]

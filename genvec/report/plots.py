@@ -16,9 +16,8 @@ class Panel(NamedTuple):
     figure: Any  # the Bokeh model; its <div> once embedded
 
 
-def blank_figure(
-    *, tools: str = "", **options
-) -> Any:  # Bokeh types every keyword; a dict of them fits none
+def blank_figure(*, tools: str = "", **options) -> Any:
+    """An empty plot as wide as its column; `Any`, as Bokeh's types refuse keywords from a dict."""
     plot = figure(
         sizing_mode="stretch_width",
         tools=tools,

@@ -57,6 +57,8 @@ class Row(NamedTuple):
 
 
 class Results(NamedTuple):
+    """The whole table, formatted."""
+
     columns: list[Column]  # those with a value
     rows: list[Row]  # by mean angle, the smallest first
 

@@ -14,6 +14,8 @@ MAX_DISTANCE_CLASSES = 30  # of the heat table; the chosen ones first
 
 
 class Fact(NamedTuple):
+    """A line of the header, or one of its large numbers."""
+
     label: str
     value: str
 
@@ -91,6 +93,8 @@ def headline(contents: Contents) -> list[Fact]:
 
 
 class ClassKey(NamedTuple):
+    """A class of the zoo in the legend."""
+
     name: str
     color: str
 
@@ -102,6 +106,8 @@ def class_keys(contents: Contents) -> list[ClassKey]:
 
 
 class DistanceCell(NamedTuple):
+    """A pair of classes."""
+
     text: str
     background: str
     light: bool  # text must be light on it
