@@ -98,8 +98,11 @@ def check(config: ConfigDict) -> Setup:
             lookup(REPRESENTATIONS, encoder.representation, kind="representation")
             make_encoder(encoder, family, num_classes)
             weighted_sum(encoder.objective.to_dict())
-            if encoder.train.steps < 1 or not encoder.seeds:
-                raise ValueError(f"{encoder.train.steps} steps with seeds {encoder.seeds}")
+            if encoder.train.steps < 1 or not encoder.seeds or encoder.augment < 0:
+                raise ValueError(
+                    f"steps={encoder.train.steps}, seeds={encoder.seeds}, augment={encoder.augment}; "
+                    "allowed: at least one step and one seed, augment ≥ 0"
+                )
     return Setup(dataset, family, split)
 
 

@@ -8,8 +8,9 @@ from experiments.common import bar, check, clock, context, main, make_encoder, m
 from genvec import trees
 from genvec.geometry import to_sphere
 from genvec.objectives import objective_name, weighted_sum
-from genvec.represent import fit_normaliser, normaliser_to_tree, represent
+from genvec.represent import REPRESENTATIONS, fit_normaliser, normaliser_to_tree, represent
 from genvec.store import load_zoo, read_json, record_path, save_tree, write_jsonl
+from genvec.symmetry import augment
 from genvec.train import Examples, train_encoder
 
 
@@ -25,17 +26,24 @@ def run_stage(config, run) -> None:
     setup = check(config)
     with clock(run, "encoders"):
         zoo = load_zoo(run.zoo, split=("train", "val"), finite_only=True)
-        features_of = partial(features, zoo, setup.family, mixture_data(setup.dataset, run))
+        data = mixture_data(setup.dataset, run)
         for entry, seed in pending:
-            _train(config, run, setup, entry, seed, zoo, features_of(entry.representation))
+            _train(config, run, setup, entry, seed, zoo, data)
 
 
-def _train(config, run, setup, entry, seed, zoo, represented) -> None:
+def _train(config, run, setup, entry, seed, zoo, data) -> None:
+    represented = features(zoo, setup.family, data, entry.representation)
     is_train = (zoo.members["split"] == "train").to_numpy()
     normaliser = fit_normaliser(trees.take(represented, is_train), setup.family.spec)
-    represented, targets = normaliser(represented), to_sphere(mixtures(zoo.members))
+    targets = to_sphere(mixtures(zoo.members))
+    if entry.augment > 0:  # parameters are drawn, augmented and only then represented
+        inputs, prepare = (zoo.params, zoo.state), partial(
+            _augmented, setup, entry, normaliser, context(setup.family, data)
+        )
+    else:
+        inputs, prepare = normaliser(represented), None
     train, val = (
-        Examples(trees.take(represented, rows), targets[rows]) for rows in (is_train, ~is_train)
+        Examples(trees.take(inputs, rows), targets[rows]) for rows in (is_train, ~is_train)
     )
     encoder = make_encoder(entry, setup.family, targets.shape[1])
     with bar(entry.train.steps, f"{encoder_name(entry)} seed {seed}", "step") as progress:
@@ -50,6 +58,7 @@ def _train(config, run, setup, entry, seed, zoo, represented) -> None:
             weighted_sum(entry.objective.to_dict()),
             train,
             val,
+            prepare=prepare,
             on_eval=on_eval,
             **entry.train,
         )
@@ -59,6 +68,14 @@ def _train(config, run, setup, entry, seed, zoo, represented) -> None:
         folder / "trained",
         {"params": trained.params["params"], "normaliser": normaliser_to_tree(normaliser)},
     )
+
+
+def _augmented(setup, entry, normaliser, images_context, key, member):
+    """One member's features, from parameters with the same function but other numbers."""
+    params, state = member
+    if key is not None:
+        params = augment(key, params, setup.family.spec, spread=entry.augment)
+    return normaliser(REPRESENTATIONS[entry.representation](params, state, images_context))
 
 
 def encoder_name(entry) -> str:

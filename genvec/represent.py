@@ -131,26 +131,36 @@ class Normaliser(NamedTuple):
 def fit_normaliser(features: Features, spec: Spec) -> Normaliser:
     """Fitted on the features of the train split, leading N.
 
-    A vector is standardised entry by entry. In a graph all neurons of a free group share one shift
-    and scale, so that normalising commutes with permuting; edges are only scaled, since a shift
-    would add a constant to every weight.
+    A vector is standardised entry by entry. In a graph only the biases of fixed groups are; all
+    else is divided by one root mean square for each feature of a group or of the edges between two
+    groups, so that normalising commutes with permuting, rescaling and mirroring free neurons.
     """
     if not isinstance(features, NeuralGraph):
-        return Normaliser(*_moments_over(features, 0))
+        return Normaliser(*_moments_over(features))
     nodes = {
-        group: _moments_over(x, 0 if group in spec.fixed else (0, 1))
+        group: _moments_over(x) if group in spec.fixed else _scale_over(x)
         for group, x in features.nodes.items()
     }
-    edges = {name: _moments_over(x, (0, 1, 2)) for name, x in features.edges.items()}
-    shift = NeuralGraph(
-        {group: mean for group, (mean, _) in nodes.items()},
-        {name: np.zeros_like(mean) for name, (mean, _) in edges.items()},
-    )
-    scale = NeuralGraph(
-        {group: std for group, (_, std) in nodes.items()},
-        {name: std for name, (_, std) in edges.items()},
+    edges = {name: _scale_over(x) for name, x in features.edges.items()}
+    shift, scale = (
+        NeuralGraph({k: v[i] for k, v in nodes.items()}, {k: v[i] for k, v in edges.items()})
+        for i in range(2)
     )
     return Normaliser(shift, scale)
+
+
+def _moments_over(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each entry over the members [N, ..]."""
+    mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+    std = np.where(std > 1e-6, std, 1.0)  # a constant feature stays constant instead of exploding
+    return mean.astype(np.float32), std.astype(np.float32)
+
+
+def _scale_over(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Zero and the root mean square of each feature, over all axes but the last."""
+    rms = np.sqrt(np.mean(np.square(x, dtype=np.float64), axis=tuple(range(x.ndim - 1))))
+    rms = np.where(rms > 1e-6, rms, 1.0).astype(np.float32)
+    return np.zeros_like(rms), rms
 
 
 def normaliser_to_tree(normaliser: Normaliser) -> dict[str, Any]:
@@ -165,9 +175,3 @@ def normaliser_from_tree(tree: dict[str, Any]) -> Normaliser:
     if "vector" in tree:
         return Normaliser(**tree["vector"])
     return Normaliser(**{name: NeuralGraph(**graph) for name, graph in tree["graph"].items()})
-
-
-def _moments_over(x: np.ndarray, axes: int | tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    mean, std = x.mean(axes, dtype=np.float64), x.std(axes, dtype=np.float64)
-    std = np.where(std > 1e-6, std, 1.0)  # a constant feature stays constant instead of exploding
-    return mean.astype(np.float32), std.astype(np.float32)

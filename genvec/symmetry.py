@@ -1,4 +1,4 @@
-"""Which permutations leave an architecture's function unchanged, as data: the spec and what it allows."""
+"""Which changes of the parameters leave an architecture's function as it is: the spec, put to use."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -59,16 +59,83 @@ def permute(params: Params, spec: Spec, permutations: Mapping[str, jax.Array]) -
     return unflatten_names(flat)
 
 
+def rescale(params: Params, spec: Spec, factors: Mapping[str, jax.Array]) -> Params:
+    """The same function with rescaled neurons: what goes into neuron v times a[v], what leaves it / a[v].
+
+    Args:
+      params: of one member.
+      factors: group of `spec.scaled` → a [V] > 0; groups that are left out stay as they are.
+
+    Reference: Neyshabur et al. 2015, arXiv 1506.02617, section 2 (ReLU is positively homogeneous).
+    """
+    flat = {}
+    for name, leaf in flatten_names(params).items():
+        groups = spec.axes[name]
+        for axis, group in enumerate(groups):
+            if group in factors:
+                output = axis == len(groups) - 1
+                factor = factors[group] if output else 1 / factors[group]
+                leaf = leaf * _along(factor, axis, leaf.ndim)
+        flat[name] = leaf
+    return unflatten_names(flat)
+
+
+def mirror(params: Params, spec: Spec, signs: Mapping[str, jax.Array]) -> Params:
+    """The same function with some latent variables z[v] replaced by −z[v].
+
+    Args:
+      params: of one member.
+      signs: group of `spec.mirrored` → ±1 [V]; groups that are left out stay as they are.
+    """
+    flat = dict(flatten_names(params))
+    for group, sign in signs.items():
+        for name in spec.mirrored[group]:
+            axis = spec.axes[name].index(group)
+            flat[name] = flat[name] * _along(sign, axis, flat[name].ndim)
+    return unflatten_names(flat)
+
+
+def augment(key: jax.Array, params: Params, spec: Spec, *, spread: float) -> Params:
+    """One of the many parameter settings of the same function: random factors and signs.
+
+    Permutations are left to the encoder, which is invariant to them.
+
+    Args:
+      params: of one member.
+      spread: standard deviation of the factors' logarithm.
+    """
+    scale_key, sign_key = jax.random.split(key)
+    factors = {
+        group: jnp.exp(spread * jax.random.normal(jax.random.fold_in(scale_key, i), (spec.groups[group],)))
+        for i, group in enumerate(spec.scaled)
+    }
+    signs = {
+        group: jax.random.rademacher(jax.random.fold_in(sign_key, i), (spec.groups[group],), float)
+        for i, group in enumerate(spec.mirrored)
+    }
+    return mirror(rescale(params, spec, factors), spec, signs)
+
+
+def _along(vector: jax.Array, axis: int, ndim: int) -> jax.Array:
+    return jnp.expand_dims(vector, [i for i in range(ndim) if i != axis])
+
+
 def spec_to_json(spec: Spec) -> dict[str, Any]:
     """Plain values for the manifest."""
     return {
         "groups": dict(spec.groups),
         "fixed": list(spec.fixed),
         "axes": {name: list(groups) for name, groups in spec.axes.items()},
+        "scaled": list(spec.scaled),
+        "mirrored": {group: list(names) for group, names in spec.mirrored.items()},
     }
 
 
 def spec_from_json(value: Mapping[str, Any]) -> Spec:
     """The inverse of `spec_to_json`."""
-    axes = {name: tuple(groups) for name, groups in value["axes"].items()}
-    return Spec(dict(value["groups"]), tuple(value["fixed"]), axes)
+    axes, mirrored = (
+        {key: tuple(names) for key, names in value[field].items()} for field in ("axes", "mirrored")
+    )
+    return Spec(
+        dict(value["groups"]), tuple(value["fixed"]), axes, tuple(value["scaled"]), mirrored
+    )

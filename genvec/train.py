@@ -52,7 +52,7 @@ def train_encoder(
     weight_decay: float = 1e-2,
     average_decay: float = 0.995,
     eval_every: int = 200,
-    augment: Callable[[jax.Array, Features], Features] | None = None,
+    prepare: Callable[[jax.Array | None, Features], Features] | None = None,
     on_eval: Callable[[dict[str, float]], None] | None = None,
 ) -> TrainedEncoder:
     """AdamW with a cosine schedule; batches of members without replacement, epoch by epoch.
@@ -65,7 +65,8 @@ def train_encoder(
       steps: updates; the learning rate falls to zero over them.
       average_decay: of the moving average of the parameters.
       eval_every: updates in one jitted segment, after which the angles are measured.
-      augment: (key, features of one member) → features with the same target.
+      prepare: (key, what `Examples` hold of one member) → features for the encoder, to augment a
+        member anew whenever it is drawn; without augmentation where the key is None.
       on_eval: called with every row of the log.
 
     Raises:
@@ -75,15 +76,14 @@ def train_encoder(
     batch_size = min(batch_size, num)
     train, val = jax.tree.map(jnp.asarray, (train, val))
     key, init_key = jax.random.split(key)
-    params = encoder.init(init_key, trees.take(train.features, 0))
+    prepare = prepare or (lambda key, features: features)
+    params = encoder.init(init_key, prepare(None, trees.take(train.features, 0)))
     warmup = min(200, steps // 10)
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, max(steps, 1))
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=weight_decay))
 
     def loss_fn(params, key, batch):
-        features = batch.features
-        if augment is not None:
-            features = jax.vmap(augment)(jax.random.split(key, batch_size), features)
+        features = jax.vmap(prepare)(jax.random.split(key, batch_size), batch.features)
         return objective(jax.vmap(partial(encoder.apply, params))(features), batch.targets)
 
     def step_fn(carry, inputs):
@@ -101,7 +101,7 @@ def train_encoder(
     carry = _Carry(params, jax.tree.map(jnp.copy, params), tx.init(params))
     probe = jax.tree.map(lambda x: x[: len(val.targets)], train)  # as many train members as val
     best_angle, best, log = np.inf, jax.device_get(params), []
-    embed = make_embed_fn(encoder)
+    embed = make_embed_fn(encoder, prepare)
 
     def mean_angle(params, examples):
         return float(jnp.mean(angle_deg(embed(params, examples.features), examples.targets)))
@@ -129,12 +129,17 @@ def train_encoder(
     return TrainedEncoder(best, log)
 
 
-def make_embed_fn(encoder: nn.Module) -> Callable[[Params, Features], jax.Array]:
+def make_embed_fn(
+    encoder: nn.Module, prepare: Callable[[None, Features], Features] | None = None
+) -> Callable[[Params, Features], jax.Array]:
     """(params, features of n members) → embeddings [n, D], compiled once for each n."""
+
+    def embed_one(params, features):
+        return encoder.apply(params, features if prepare is None else prepare(None, features))
 
     @jax.jit
     def embed(params, features):
-        return jax.lax.map(partial(encoder.apply, params), features, batch_size=EVAL_WIDTH)
+        return jax.lax.map(partial(embed_one, params), features, batch_size=EVAL_WIDTH)
 
     return embed
 

@@ -43,13 +43,16 @@ class Spec(NamedTuple):
     """Symmetry of an architecture as data: which groups of neurons its parameters join.
 
     Neurons of a group may be permuted together in every axis that carries the group's name and the
-    function stays the same, except in `fixed` groups, whose order means something (pixels).
+    function stays the same, except in `fixed` groups, whose order means something (pixels). A
+    parameter's last axis is its output, so a bias belongs to the input of its neurons' activation.
     Reference: Ainsworth et al. 2022, arXiv 2209.04836, section 3 (the spec is the set of equations).
     """
 
     groups: Mapping[str, int]  # group → number of neurons, in forward order
     fixed: tuple[str, ...]  # groups that must not be permuted
     axes: Mapping[str, tuple[str | None, ...]]  # parameter name → group of each axis, forward order
+    scaled: tuple[str, ...] = ()  # groups behind a ReLU: a neuron's input · a, its output / a
+    mirrored: Mapping[str, tuple[str, ...]] = {}  # group → parameters whose sign flips with a neuron
 
 
 class NeuralGraph(NamedTuple):

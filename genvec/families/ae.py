@@ -68,10 +68,13 @@ def ae(image_shape: Sequence[int], *, hidden: Sequence[int] = (32,), latent: int
     down = ["x", *(f"encoder_{i}" for i in range(len(hidden))), "z"]
     up = ["z", *(f"decoder_{i}" for i in range(len(hidden))), "y"]
     sizes = [pixels, *hidden, latent, *reversed(hidden), pixels]
+    last = f"encoder/dense_{len(hidden)}"
     spec = Spec(
         groups=dict(zip([*down, *up[1:]], sizes, strict=True)),
         fixed=("x", "y"),
         axes=mlp_axes("encoder", down) | mlp_axes("decoder", up),
+        scaled=(*down[1:], *up[1:-1]),  # the code is linear, so it may be rescaled as well
+        mirrored={"z": (f"{last}/kernel", f"{last}/bias", "decoder/dense_0/kernel")},
     )
     return Family(
         name="ae",

@@ -134,4 +134,11 @@ def _spec(pixels: int, hidden: Sequence[int], latent: int) -> Spec:
     for head in ("mean", "log_var"):  # both heads end in the same latent neurons: two edge features
         axes |= {f"encoder/{head}/kernel": (down[-1], "z"), f"encoder/{head}/bias": ("z",)}
     axes |= mlp_axes("decoder", up)
-    return Spec(dict(zip([*down, *up], sizes, strict=True)), fixed=("x", "y"), axes=axes)
+    return Spec(
+        groups=dict(zip([*down, *up], sizes, strict=True)),
+        fixed=("x", "y"),
+        axes=axes,
+        scaled=(*down[1:], *up[1:-1]),
+        # the prior and the posterior's noise are symmetric; the log-variance knows no sign
+        mirrored={"z": ("encoder/mean/kernel", "encoder/mean/bias", "decoder/dense_0/kernel")},
+    )
