@@ -83,9 +83,9 @@ def _encoder(representation, encoder, objective, *, num_steps, augment=0.0) -> d
 
 
 def _full(config: ConfigDict) -> None:
-    config.mixtures.update({"num": 24_000, "val_fraction": 0.02, "test_fraction": 0.05})
+    config.mixtures.update({"num": 20_000, "val_fraction": 0.025, "test_fraction": 0.05})
     config.encoders.graph.seeds = (0, 1, 2)
-    config.encoders.graph.train.steps = 20_000
+    config.encoders.graph.train.steps = 14_000
     # the same encoder trained by contrast alone
     n_pair = {"n_pair": {"temperature": 0.02}}
     config.encoders.n_pair = _encoder("graph", "graph", n_pair, num_steps=6_000, augment=0.3)

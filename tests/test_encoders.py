@@ -1,0 +1,86 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import random_params
+
+from genvec import symmetry
+from genvec.encoders import ENCODERS, GraphEncoder, MessagePassing
+from genvec.represent import Context, flat, graph
+from genvec.trees import flatten_names, unflatten_names
+
+
+def graph_of(family, params):
+    return graph(params, {}, Context(family.spec, family.encode, jnp.zeros((1, 4, 4, 1))))
+
+
+@pytest.fixture(scope="module")
+def encoded(family):
+    encoder = GraphEncoder(family.spec, 3, width=8, readout=16)
+    params = encoder.init(jax.random.key(0), graph_of(family, random_params(family)[0]))
+    return jax.jit(lambda member: encoder.apply(params, graph_of(family, member)))
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_embeddings_lie_on_the_positive_orthant_of_the_sphere(family, name):
+    params, state = random_params(family)
+    context = Context(family.spec, family.encode, jnp.zeros((1, 4, 4, 1)))
+    features = {"graph": graph, "mlp": flat}[name](params, state, context)
+    encoder = ENCODERS[name](family.spec, 3)
+    embedding, _ = encoder.init_with_output(jax.random.key(0), features)
+    assert embedding.shape == (3,)
+    assert (embedding > 0).all()
+    np.testing.assert_allclose(jnp.linalg.norm(embedding), 1, rtol=1e-5)
+
+
+def test_graph_encoder_does_not_see_the_order_of_hidden_neurons(family, encoded):
+    params, _ = random_params(family)
+    permutations = symmetry.random_permutations(jax.random.key(5), family.spec)
+    permuted = symmetry.permute(params, family.spec, permutations)
+    np.testing.assert_allclose(encoded(permuted), encoded(params), rtol=1e-4)
+    # a constant encoder would pass the line above; it fails here
+    assert not np.allclose(encoded(random_params(family, seed=7)[0]), encoded(params), rtol=1e-3)
+
+
+def test_graph_encoder_sees_one_axis_permuted_alone(family, encoded):
+    params, _ = random_params(family)
+    wrong = dict(flatten_names(params))
+    wrong["decoder/dense_0/kernel"] = wrong["decoder/dense_0/kernel"][:, ::-1]
+    assert not np.allclose(encoded(unflatten_names(wrong)), encoded(params), rtol=1e-4)
+
+
+def test_graph_encoder_sees_pixels_permuted(family, encoded):
+    params, _ = random_params(family)
+    shuffled = {"y": jnp.roll(jnp.arange(family.spec.groups["y"]), 1)}
+    moved = symmetry.permute(params, family.spec, shuffled)
+    assert not np.allclose(encoded(moved), encoded(params), rtol=1e-4)
+
+
+def test_every_parameter_reaches_the_embedding(family):
+    params, _ = random_params(family)
+    encoder = GraphEncoder(family.spec, 3, width=8, readout=16)
+    variables = encoder.init(jax.random.key(0), graph_of(family, params))
+    grads = jax.grad(lambda p: encoder.apply(variables, graph_of(family, p))[0])(params)
+    for name, grad in flatten_names(grads).items():
+        assert np.abs(grad).max() > 0, name
+
+
+def test_a_message_is_a_forward_pass_of_probes(vae):
+    """With the code of the pixels as input images, the first message is x W of the member itself."""
+    params, _ = random_params(vae)
+    module = MessagePassing(vae.spec, width=4, readout=8)
+    variables = module.init(jax.random.key(0), graph_of(vae, params))["params"]
+    probe = variables["probe_0_x>encoder_0"]["kernel"]  # [4, 4], one edge feature
+    images = variables["code_x"] @ probe  # [pixels, 4]: four probe images
+
+    class FirstMessage(MessagePassing):
+        @nn.compact
+        def __call__(self, graph):
+            return self._message(graph, {"x": variables["code_x"]}, "encoder_0", sweep=0)
+
+    message = FirstMessage(vae.spec, width=4).apply(
+        {"params": {"probe_0_x>encoder_0": {"kernel": probe}}}, graph_of(vae, params)
+    )
+    forward = images.T @ params["encoder"]["dense_0"]["kernel"]  # [4, hidden]
+    np.testing.assert_allclose(message, forward.T / np.sqrt(16), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,225 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import genvec
+from genvec import store
+from genvec.store import StoreError
+
+
+class Trained(NamedTuple):
+    params: dict
+    state: dict
+    metrics: dict
+
+
+def segment(rows, seed=0):
+    rng = np.random.default_rng(seed + rows.start)
+    num = rows.stop - rows.start
+    return Trained(
+        {"decoder": {"dense_0": {"kernel": rng.normal(size=(num, 3, 2)).astype(np.float32)}}},
+        {},
+        {
+            "finite": np.arange(rows.start, rows.stop) != 4,
+            "loss_curve": rng.normal(size=(num, 5)).astype(np.float32),
+        },
+    )
+
+
+def members(num=10):
+    split = ["train"] * 5 + ["val"] * 2 + ["test"] * 2 + ["sum"]
+    return pd.DataFrame({"member": range(num), "split": split, "mixture_a": np.linspace(0, 1, num)})
+
+
+@pytest.fixture
+def zoo(tmp_path):
+    path = tmp_path / "zoo"
+    store.create_zoo(path, {"family": "vae", "segment_size": 4}, members())
+    for number, rows in enumerate(store.segment_rows(store.read_manifest(path))):
+        store.write_segment(path, number, segment(rows))
+    store.complete_zoo(path)
+    return path
+
+
+def kernel(zoo):
+    return zoo.params["decoder"]["dense_0"]["kernel"]
+
+
+def test_round_trip(zoo):
+    read = genvec.load_zoo(zoo)
+    expected = np.concatenate([kernel(segment(slice(a, b))) for a, b in ((0, 4), (4, 8), (8, 10))])
+    np.testing.assert_array_equal(kernel(read), expected)
+    assert list(read.members["member"]) == list(range(10))
+    assert read.members["loss_curve"][9].shape == (5,)
+    assert read.manifest["shapes"] == {"decoder/dense_0/kernel": [3, 2]}
+    assert read.manifest["segments"][0]["params/decoder/dense_0/kernel"]["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        ({"split": "val"}, [5, 6]),
+        ({"split": ("train", "test")}, [0, 1, 2, 3, 4, 7, 8]),
+        ({"members": [8, 2]}, [2, 8]),
+        ({"split": "train", "members": [1, 5]}, [1]),
+        ({"finite_only": True}, [0, 1, 2, 3, 5, 6, 7, 8, 9]),
+    ],
+)
+def test_selection_keeps_params_and_rows_together(zoo, selection, expected):
+    read, whole = genvec.load_zoo(zoo, **selection), genvec.load_zoo(zoo)
+    assert list(read.members["member"]) == expected
+    np.testing.assert_array_equal(kernel(read), kernel(whole)[expected])
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        ({"split": "tset"}, "tset.*known: train, val, test, sum"),
+        ({"members": [10]}, r"\[10\] are not in 0..9"),
+        ({"split": "val", "members": [0]}, "no member"),
+    ],
+)
+def test_impossible_selections_are_refused(zoo, selection, message):
+    with pytest.raises(ValueError, match=message):
+        genvec.load_zoo(zoo, **selection)
+
+
+def data_files(zoo, number=1):
+    return sorted((zoo / "segments" / f"{number:05d}").rglob("d/*"), key=lambda p: p.stat().st_size)
+
+
+def one_line(error):
+    message = str(error.value)
+    assert "\n" not in message and "segments/00001" in message
+    return message
+
+
+def test_a_flipped_byte_is_noticed(zoo):
+    target = data_files(zoo)[-1]
+    content = bytearray(target.read_bytes())
+    content[len(content) // 2] ^= 1
+    target.write_bytes(content)
+    with pytest.raises(StoreError) as error:
+        genvec.load_zoo(zoo)
+    one_line(error)
+    assert len(genvec.load_zoo(zoo, members=[0]).members) == 1  # other segments are still good
+
+
+def test_a_truncated_file_is_noticed(zoo):
+    target = data_files(zoo)[-1]
+    target.write_bytes(target.read_bytes()[:-20])
+    with pytest.raises(StoreError) as error:
+        genvec.load_zoo(zoo)
+    one_line(error)
+
+
+def test_a_missing_segment_is_named(zoo):
+    import shutil
+
+    shutil.rmtree(zoo / "segments" / "00001")
+    with pytest.raises(StoreError) as error:
+        genvec.load_zoo(zoo)
+    one_line(error)
+
+
+def test_other_bytes_of_the_right_size_are_noticed(zoo):
+    """Storage that is whole but holds other numbers: only the SHA-256 can tell."""
+    rows = slice(4, 8)
+    store.write_segment(zoo, 1, segment(rows, seed=99))
+    with pytest.raises(StoreError, match="damaged: params/decoder/dense_0/kernel"):
+        genvec.load_zoo(zoo)
+
+
+def test_an_unfinished_zoo_says_how_far_it_is(tmp_path):
+    store.create_zoo(tmp_path, {"segment_size": 4}, members())
+    store.write_segment(tmp_path, 0, segment(slice(0, 4)))
+    assert store.missing_segments(tmp_path) == [1, 2]
+    with pytest.raises(StoreError, match="1 of 3 segments are there"):
+        genvec.load_zoo(tmp_path)
+    with pytest.raises(StoreError, match="unfinished"):
+        store.complete_zoo(tmp_path)
+
+
+def test_no_zoo_and_a_newer_zoo_are_refused(tmp_path, zoo):
+    with pytest.raises(StoreError, match="holds no zoo"):
+        genvec.load_zoo(tmp_path)
+    manifest = json.loads((zoo / "manifest.json").read_text())
+    (zoo / "manifest.json").write_text(json.dumps(manifest | {"format_version": 99}))
+    with pytest.raises(StoreError, match="format version 99.*up to 1"):
+        genvec.load_zoo(zoo)
+
+
+def test_kill_while_segments_are_written_loses_no_committed_one(tmp_path):
+    """SIGKILL in the middle of saving: what has a record is whole, the rest counts as missing."""
+    script = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        sys.path[:0] = [sys.argv[2]]
+        import numpy as np
+        from genvec import store
+        from test_store import segment
+        for number in range(1000):
+            store.write_segment(Path(sys.argv[1]), number, segment(slice(4 * number, 4 * number + 4)))
+            print(number, flush=True)
+        """
+    )
+    here = os.path.dirname(__file__)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path), here], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) == 3:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait(timeout=60)
+    process.stdout.close()
+    store.create_zoo(tmp_path, {"segment_size": 4}, members())
+    missing = store.missing_segments(tmp_path)
+    assert not {0, 1, 2} & set(missing)
+    for number in missing:
+        store.write_segment(tmp_path, number, segment(slice(4 * number, min(4 * number + 4, 10))))
+    store.write_segment(tmp_path, 2, segment(slice(8, 10)))  # the last one is shorter here
+    store.complete_zoo(tmp_path)
+    read = genvec.load_zoo(tmp_path)
+    np.testing.assert_array_equal(kernel(read)[4:8], kernel(segment(slice(4, 8))))
+
+
+def test_json_is_strict_and_replaced_whole(tmp_path):
+    path = tmp_path / "a" / "x.json"
+    value = {"nan": float("nan"), "int": np.int64(3), "array": np.array([1.5, np.inf]), "t": (1, 2)}
+    store.write_json(path, value)
+    assert store.read_json(path) == {"nan": None, "int": 3, "array": [1.5, None], "t": [1, 2]}
+    with pytest.raises(TypeError):
+        store.write_json(path, {"bad": object()})
+    assert store.read_json(path)["int"] == 3  # the old file is still there
+    assert [p.name for p in path.parent.iterdir()] == ["x.json"]
+
+
+def test_arrays_and_lines_round_trip(tmp_path):
+    store.write_arrays(tmp_path / "x.npz", {"images": np.arange(6, dtype=np.uint8).reshape(2, 3)})
+    assert store.read_arrays(tmp_path / "x.npz")["images"].dtype == np.uint8
+    store.write_jsonl(tmp_path / "log.jsonl", [{"step": 1, "loss": 0.5}, {"step": 2, "loss": None}])
+    assert list(store.read_jsonl(tmp_path / "log.jsonl")["step"]) == [1, 2]
+    with pytest.raises(StoreError, match="does not exist"):
+        store.read_json(tmp_path / "none.json")
+
+
+def test_a_run_of_another_config_is_refused_with_the_difference(tmp_path):
+    run = store.RunFolder(tmp_path)
+    config = {"seed": 0, "zoo": {"init": "shared", "hidden": (32,)}}
+    store.claim_run(run, config)
+    store.claim_run(run, config)  # the same again goes on
+    with pytest.raises(StoreError, match=r'zoo.init: "shared" in the folder, "independent" now'):
+        store.claim_run(run, config | {"zoo": {"init": "independent", "hidden": (32,)}})
+    with pytest.raises(StoreError, match="alpha: absent in the folder, 1 now"):
+        store.claim_run(run, config | {"alpha": 1})

@@ -1,0 +1,60 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genvec import trees
+from genvec.registry import UnknownNameError, lookup
+
+
+def layers(num):
+    return {"net": {f"dense_{i}": {"kernel": jnp.full((2, 3), float(i))} for i in range(num)}}
+
+
+def test_names_join_and_split_again():
+    tree = {"b": {"y": 1, "x": {"z": 2}}, "a": 3}
+    assert trees.flatten_names(tree) == {"b/y": 1, "b/x/z": 2, "a": 3}
+    assert trees.unflatten_names(trees.flatten_names(tree)) == tree
+
+
+def test_names_keep_the_order_of_layers_that_jax_would_sort():
+    names = list(trees.flatten_names(layers(11)))
+    assert names[2] == "net/dense_2/kernel"
+    leaf_order = [float(leaf[0, 0]) for leaf in jax.tree.leaves(layers(11))]
+    assert leaf_order[2] == 10.0  # the trap: dense_10 comes before dense_2
+
+
+def test_ravel_has_an_exact_inverse():
+    params = {"b": {"kernel": jnp.arange(6.0).reshape(2, 3)}, "a": jnp.array([7.0])}
+    shapes = {name: leaf.shape for name, leaf in trees.flatten_names(params).items()}
+    vector = trees.ravel(params)
+    np.testing.assert_array_equal(vector, [7, 0, 1, 2, 3, 4, 5])
+    back = trees.unravel(vector, shapes)
+    jax.tree.map(np.testing.assert_array_equal, dict(params), back)
+
+
+def test_ravel_does_not_depend_on_the_order_of_insertion():
+    a, b = jnp.ones(2), jnp.zeros(3)
+    np.testing.assert_array_equal(trees.ravel({"a": a, "b": b}), trees.ravel({"b": b, "a": a}))
+
+
+def test_unravel_refuses_another_length():
+    with pytest.raises(ValueError, match="2 parameters"):
+        trees.unravel(jnp.ones(3), {"a": (2,)})
+
+
+def test_stack_then_take_returns_each_tree():
+    stacked = trees.stack([layers(2), jax.tree.map(lambda x: x + 10, layers(2))])
+    assert trees.take(stacked, 1)["net"]["dense_0"]["kernel"][0, 0] == 10
+    assert trees.take(stacked, np.array([True, False]))["net"]["dense_1"]["kernel"].shape == (1, 2, 3)
+
+
+@pytest.mark.parametrize(("bad", "finite"), [(np.nan, False), (np.inf, False), (1e30, True)])
+def test_all_finite_sees_one_bad_number(bad, finite):
+    assert bool(trees.all_finite({"x": jnp.array([1.0, bad]), "count": jnp.array(3)})) is finite
+
+
+def test_lookup_lists_what_is_known():
+    assert lookup({"b": 1, "a": 2}, "a", kind="letter") == 2
+    with pytest.raises(UnknownNameError, match="^unknown letter 'c'; known: a, b$"):
+        lookup({"b": 1, "a": 2}, "c", kind="letter")
