@@ -85,7 +85,7 @@ def _untrained(config, zoo, setup, data) -> np.ndarray:
     train = (zoo.members["split"] == "train").to_numpy()
     graphs = fit_normaliser(trees.take(graphs, train), setup.family.spec)(graphs)
     module = MessagePassing(setup.family.spec, readout=config.controls.untrained_readout)
-    params = module.init(stream(config, "evaluate"), trees.take(graphs, 0))
+    params = jax.jit(module.init)(stream(config, "evaluate"), trees.take(graphs, 0))
     read_out = jax.jit(
         lambda graphs: jax.lax.map(partial(module.apply, params), graphs, batch_size=256)
     )

@@ -77,7 +77,8 @@ def train_encoder(
     train, val = jax.tree.map(jnp.asarray, (train, val))
     key, init_key = jax.random.split(key)
     prepare = prepare or (lambda key, features: features)
-    params = encoder.init(init_key, prepare(None, trees.take(train.features, 0)))
+    first = prepare(None, trees.take(train.features, 0))
+    params = jax.jit(encoder.init)(init_key, first)  # one compilation in place of one per operation
     warmup = min(200, steps // 10)
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, max(steps, 1))
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=weight_decay))

@@ -92,33 +92,33 @@ def test_impossible_selections_are_refused(zoo, selection, message):
         genvec.load_zoo(zoo, **selection)
 
 
-def data_files(zoo, number=1):
-    return sorted((zoo / "segments" / f"{number:05d}").rglob("d/*"), key=lambda p: p.stat().st_size)
-
-
 def one_line(error):
     message = str(error.value)
     assert "\n" not in message and "segments/00001" in message
     return message
 
 
-def test_a_flipped_byte_is_noticed(zoo):
-    target = data_files(zoo)[-1]
-    content = bytearray(target.read_bytes())
-    content[len(content) // 2] ^= 1
-    target.write_bytes(content)
-    with pytest.raises(StoreError) as error:
-        genvec.load_zoo(zoo)
-    one_line(error)
-    assert len(genvec.load_zoo(zoo, members=[0]).members) == 1  # other segments are still good
+def flip(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-def test_a_truncated_file_is_noticed(zoo):
-    target = data_files(zoo)[-1]
-    target.write_bytes(target.read_bytes()[:-20])
-    with pytest.raises(StoreError) as error:
-        genvec.load_zoo(zoo)
-    one_line(error)
+@pytest.mark.parametrize("damage", [flip, lambda content: content[: len(content) // 2]])
+def test_damage_is_noticed_and_never_read_as_other_numbers(zoo, damage):
+    """A flipped byte, or half a file, in each file of a segment in turn."""
+    whole, noticed = kernel(genvec.load_zoo(zoo)), 0
+    files = [path for path in (zoo / "segments" / "00001").rglob("*") if path.is_file() and path.stat().st_size]
+    for path in files:
+        content = path.read_bytes()
+        path.write_bytes(damage(content))
+        try:
+            np.testing.assert_array_equal(kernel(genvec.load_zoo(zoo)), whole)
+        except StoreError as error:
+            assert "\n" not in str(error) and "segments/00001" in str(error)
+            noticed += 1
+        assert len(genvec.load_zoo(zoo, members=[0]).members) == 1  # other segments are still good
+        path.write_bytes(content)
+    assert noticed >= 2
 
 
 def test_a_missing_segment_is_named(zoo):
@@ -134,7 +134,7 @@ def test_other_bytes_of_the_right_size_are_noticed(zoo):
     """Storage that is whole but holds other numbers: only the SHA-256 can tell."""
     rows = slice(4, 8)
     store.write_segment(zoo, 1, segment(rows, seed=99))
-    with pytest.raises(StoreError, match="damaged: params/decoder/dense_0/kernel"):
+    with pytest.raises(StoreError, match=r"damaged: (params|metrics)/"):
         genvec.load_zoo(zoo)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from genvec.networks import MLP, mlp_axes
-from genvec.types import Family, Spec
+from genvec.types import Family, Player, Spec
 
 MOMENT_DECAY = 0.99  # of the running moments of the code: they remember about 100 batches
 
