@@ -4,7 +4,17 @@ import jax
 import numpy as np
 
 from experiments.common import bar, check, chosen_classes, clock, main, stream
-from genvec import classes as C
+from genvec.classes import (
+    CLASSIFIERS,
+    Classifier,
+    accuracy,
+    class_embeddings,
+    classifier_from,
+    distance_matrix,
+    farthest_classes,
+    predict,
+    train_classifier,
+)
 from genvec.mixtures import group_by_class
 from genvec.store import load_tree, save_tree, write_json
 
@@ -14,14 +24,14 @@ def run_stage(config, run) -> None:
         return
     dataset = check(config).dataset
     with clock(run, "classes"):
-        indices, distances, accuracy = chosen_classes(config, dataset), None, {}
+        indices, distances, reached = chosen_classes(config, dataset), None, {}
         if indices is None:
-            resnet, accuracy["resnet"] = _train(config, "resnet", run, dataset)
-            logits = C.predict(resnet, dataset.images)
-            embeddings = C.class_embeddings(logits, dataset.labels, len(dataset.class_names))
-            distances = C.distance_matrix(embeddings)
-            indices = C.farthest_classes(distances, config.classes.num)
-        _, accuracy["mlp"] = _train(config, "mlp", run, _only(dataset, indices))
+            resnet, reached["resnet"] = _train(config, "resnet", run, dataset)
+            logits = predict(resnet, dataset.images)
+            embeddings = class_embeddings(logits, dataset.labels, len(dataset.class_names))
+            distances = distance_matrix(embeddings)
+            indices = farthest_classes(distances, config.classes.num)
+        _, reached["mlp"] = _train(config, "mlp", run, _only(dataset, indices))
         write_json(
             run.classes,
             {
@@ -30,7 +40,7 @@ def run_stage(config, run) -> None:
                 "indices": indices,
                 "class_names": dataset.class_names,
                 "distances": distances,
-                "classifier_accuracy": accuracy,
+                "classifier_accuracy": reached,
             },
         )
 
@@ -38,19 +48,19 @@ def run_stage(config, run) -> None:
 def _train(config, name, run, dataset):
     """A trained classifier and its accuracy on held-out images."""
     args = config.classifiers[name]
-    network = C.CLASSIFIERS[name](len(dataset.class_names), **args.args)
+    network = CLASSIFIERS[name](len(dataset.class_names), **args.args)
     with bar(args.num_steps, f"classifier {name}", "step") as progress:
-        classifier = C.train_classifier(
-            jax.random.fold_in(stream(config, "classes"), sorted(C.CLASSIFIERS).index(name)),
+        classifier = train_classifier(
+            jax.random.fold_in(stream(config, "classes"), sorted(CLASSIFIERS).index(name)),
             dataset.images,
             dataset.labels,
             network=network,
             num_steps=args.num_steps,
-            on_step=lambda step, total, loss: progress.update(),
+            on_step=lambda *_: progress.update(),
         )
     save_tree(run.classifiers / name, classifier.variables)
-    logits = C.predict(classifier, dataset.heldout_images)
-    return classifier, C.accuracy(logits, dataset.heldout_labels)
+    logits = predict(classifier, dataset.heldout_images)
+    return classifier, accuracy(logits, dataset.heldout_labels)
 
 
 def _only(dataset, indices):
@@ -65,10 +75,10 @@ def _only(dataset, indices):
     )
 
 
-def load_classifier(config, run, name: str, num_classes: int) -> C.Classifier:
+def load_classifier(config, run, name: str, num_classes: int) -> Classifier:
     """A classifier of the run, from disk."""
-    network = C.CLASSIFIERS[name](num_classes, **config.classifiers[name].args)
-    return C.classifier_from(network, load_tree(run.classifiers / name))
+    network = CLASSIFIERS[name](num_classes, **config.classifiers[name].args)
+    return classifier_from(network, load_tree(run.classifiers / name))
 
 
 if __name__ == "__main__":

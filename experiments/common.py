@@ -1,4 +1,4 @@
-"""What every script shares: flags, the check before any compute, devices, the clock and the bars."""
+"""What every script shares: flags, the check before any compute, devices, clock and bars."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 from tqdm import tqdm
 
 from genvec.classes import CLASSIFIERS
@@ -38,7 +38,7 @@ class Setup(NamedTuple):
     split: Split
 
 
-def main(stage: Callable[[ConfigDict, RunFolder], Any]) -> None:
+def main(stage: Callable[[Any, RunFolder], Any]) -> None:
     """Runs one script: flags → `stage(config, run)`. What a user can mend ends in one message."""
     flags.mark_flag_as_required("config")
     app.run(lambda argv: _run(stage, argv))
@@ -64,12 +64,12 @@ def _run(stage, argv) -> None:
         sys.exit(f"\ninterrupted; the same command goes on where it was, in {run.path}")
 
 
-def stream(config: ConfigDict, name: str) -> jax.Array:
+def stream(config: Any, name: str) -> jax.Array:
     """The key of one stage: no stage's numbers depend on how many another has drawn."""
     return jax.random.fold_in(jax.random.key(config.seed), STREAMS.index(name))
 
 
-def check(config: ConfigDict) -> Setup:
+def check(config: Any) -> Setup:
     """Builds all that costs nothing, so that a bad config fails before any compute is spent."""
     with _named("config.data"):
         dataset = load_dataset(
@@ -100,7 +100,8 @@ def check(config: ConfigDict) -> Setup:
             weighted_sum(encoder.objective.to_dict())
             if encoder.train.steps < 1 or not encoder.seeds or encoder.augment < 0:
                 raise ValueError(
-                    f"steps={encoder.train.steps}, seeds={encoder.seeds}, augment={encoder.augment}; "
+                    f"steps={encoder.train.steps}, seeds={encoder.seeds}, "
+                    f"augment={encoder.augment}; "
                     "allowed: at least one step and one seed, augment ≥ 0"
                 )
     return Setup(dataset, family, split)
@@ -117,13 +118,13 @@ def _named(section: str) -> Iterator[None]:
         raise ValueError(f"{section}: {error}") from error
 
 
-def chosen_classes(config: ConfigDict, dataset: Dataset) -> tuple[int, ...] | None:
+def chosen_classes(config: Any, dataset: Dataset) -> tuple[int, ...] | None:
     """Indices of an explicit choice; None where the classes are chosen by their distances."""
     choose = config.classes.choose
     return None if choose == "auto" else class_indices(dataset, choose)
 
 
-def splits(config: ConfigDict) -> Split:
+def splits(config: Any) -> Split:
     """Who is in train, val and test, and who with whom in a triplet."""
     if not config.mixtures.alpha > 0:
         raise ValueError(f"alpha is {config.mixtures.alpha}; a Dirichlet needs alpha > 0")
@@ -131,13 +132,13 @@ def splits(config: ConfigDict) -> Split:
     return assign_splits(config.seed, config.mixtures.num, **args)
 
 
-def family_of(config: ConfigDict, image_shape) -> Family:
+def family_of(config: Any, image_shape) -> Family:
     """The family of generative models that the config names, for images of this shape."""
     make = lookup(FAMILIES, config.zoo.family.name, kind="family")
     return make(tuple(image_shape), **config.zoo.family.args)
 
 
-def make_encoder(encoder: ConfigDict, family: Family, num_classes: int) -> Any:
+def make_encoder(encoder: Any, family: Family, num_classes: int) -> Any:
     """The Flax module of one entry of `config.encoders`."""
     make = lookup(ENCODERS, encoder.encoder.name, kind="encoder")
     return make(family.spec, num_classes, **encoder.encoder.args)

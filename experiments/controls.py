@@ -13,6 +13,7 @@ from genvec import trees
 from genvec.controls import CONTROLS, Labelled, sampled_proportions
 from genvec.encoders import MessagePassing
 from genvec.evaluate import Predictions, evaluate, leak_curve
+from genvec.networks import initialise
 from genvec.represent import fit_normaliser
 from genvec.store import load_zoo, read_json, write_json
 
@@ -55,7 +56,9 @@ class TestMembers:
 
     def __init__(self, members, seed: int):
         self.mixtures, self.seed = mixtures(members), seed
-        self.rows = {name: np.flatnonzero(members["split"] == name) for name in members["split"].unique()}
+        self.rows = {
+            name: np.flatnonzero(members["split"] == name) for name in members["split"].unique()
+        }
         triplets = members[members["triplet"] >= 0].groupby("triplet").groups.values()
         # the sum comes last, as in the table; a triplet that lost a diverged member is left out
         self.triplets = np.array([sorted(rows) for rows in triplets if len(rows) == 3])
@@ -85,7 +88,7 @@ def _untrained(config, zoo, setup, data) -> np.ndarray:
     train = (zoo.members["split"] == "train").to_numpy()
     graphs = fit_normaliser(trees.take(graphs, train), setup.family.spec)(graphs)
     module = MessagePassing(setup.family.spec, readout=config.controls.untrained_readout)
-    params = jax.jit(module.init)(stream(config, "evaluate"), trees.take(graphs, 0))
+    params = initialise(module, stream(config, "evaluate"), trees.take(graphs, 0))
     read_out = jax.jit(
         lambda graphs: jax.lax.map(partial(module.apply, params), graphs, batch_size=256)
     )
@@ -110,7 +113,8 @@ def _sampling(config, run, setup, zoo, test, num_samples: int) -> dict[str, dict
     )
     parts = np.split(counts, np.cumsum([len(calibration), len(val)]))
     train, val = (
-        Labelled(x, test.mixtures[index]) for x, index in zip(parts, (calibration, val), strict=False)
+        Labelled(x, test.mixtures[index])
+        for x, index in zip(parts, (calibration, val), strict=False)
     )
     return {
         f"{num_samples:,} samples, {label}": evaluate(

@@ -9,7 +9,7 @@ from genvec import trees
 from genvec.geometry import to_sphere
 from genvec.objectives import objective_name, weighted_sum
 from genvec.represent import REPRESENTATIONS, fit_normaliser, normaliser_to_tree, represent
-from genvec.store import load_zoo, read_json, record_path, save_tree, write_jsonl
+from genvec.store import load_zoo, record_path, save_tree, write_jsonl
 from genvec.symmetry import augment
 from genvec.train import Examples, train_encoder
 
@@ -37,8 +37,9 @@ def _train(config, run, setup, entry, seed, zoo, data) -> None:
     normaliser = fit_normaliser(trees.take(represented, is_train), setup.family.spec)
     targets = to_sphere(mixtures(zoo.members))
     if entry.augment > 0:  # parameters are drawn, augmented and only then represented
-        inputs, prepare = (zoo.params, zoo.state), partial(
-            _augmented, setup, entry, normaliser, context(setup.family, data)
+        inputs, prepare = (
+            (zoo.params, zoo.state),
+            partial(_augmented, setup, entry, normaliser, context(setup.family, data)),
         )
     else:
         inputs, prepare = normaliser(represented), None

@@ -79,15 +79,13 @@ def _evaluate(run, entry, module, represented, zoo, test) -> dict[str, float]:
     _, embeddings, seed = min(results, key=lambda result: result[0]["val_angle_deg_mean"])
     columns = {f"embedding_{k}": column for k, column in enumerate(embeddings.T)}
     folder = run.encoder(encoder_name(entry))
-    write_table(
-        folder / "embeddings.parquet", zoo.members[["member", "split"]].assign(**columns)
-    )
+    write_table(folder / "embeddings.parquet", zoo.members[["member", "split"]].assign(**columns))
     log = read_jsonl(seed_folder(run, entry, seed) / "log.jsonl")
     write_jsonl(folder / "log.jsonl", log.to_dict("records"))
     every = pd.DataFrame([metrics for metrics, _, _ in results])
     averaged = {"num_seeds": len(results), **every.mean().to_dict()}
     if len(results) > 1:
-        averaged["angle_deg_std"] = float(every["angle_deg_mean"].std())
+        averaged["angle_deg_std"] = float(np.std(every["angle_deg_mean"], ddof=1))
     write_json(folder / "metrics.json", averaged)
     return averaged
 

@@ -26,7 +26,10 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 def run_stage(config, run) -> None:
     setup, chosen = check(config), read_json(run.classes)
     parts = sample_mixtures(
-        stream(config, "mixtures"), config.mixtures.num, len(chosen["classes"]), config.mixtures.alpha
+        stream(config, "mixtures"),
+        config.mixtures.num,
+        len(chosen["classes"]),
+        config.mixtures.alpha,
     )
     mixtures = np.asarray(parts)
     mixtures = np.concatenate([mixtures, triplet_mixtures(mixtures, setup.split.triplets)])

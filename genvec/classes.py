@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from genvec import trees
-from genvec.networks import MLPClassifier, ResNet
+from genvec.networks import MLPClassifier, ResNet, initialise
 
 MAX_SUBSETS = 20_000  # enumerated in about a second; covers every choice among up to 16 classes
 
@@ -47,7 +47,7 @@ def train_classifier(
     learning_rate: float = 3e-3,
     weight_decay: float = 1e-4,
     max_shift: int = 1,
-    on_step: Callable[[int, int, jax.Array], None] | None = None,
+    on_step: Callable[[int, int, jax.Array], object] | None = None,
 ) -> Classifier:
     """Trains a network to tell classes apart: cross entropy, AdamW, cosine learning rate to 0.
 
@@ -73,10 +73,8 @@ def train_classifier(
     _check_labelled(images, labels)
     data, target = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
     init_key, step_key = jax.random.split(key)
-    # it runs once: on a CPU, compiling the random draws takes 1 s without optimisation, 6 s with
-    init = jax.jit(network.init, compiler_options={"xla_backend_optimization_level": 0})
     x = jnp.zeros((1, *images.shape[1:]))
-    variables = init(init_key, x)
+    variables = initialise(network, init_key, x)
     tx = optax.adamw(
         optax.cosine_decay_schedule(learning_rate, num_steps), weight_decay=weight_decay
     )

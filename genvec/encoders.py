@@ -30,12 +30,12 @@ class MessagePassing(nn.Module):
 
     A message along the edges is Σ_e W_eᵀ (h V_e): with h a learned code of the pixels, this is how
     `width` learned probe images run through the member's own weights, so the encoder can imitate
-    the member's forward pass. A message against the edges, Σ_e W_e (h V_e), can imitate its backward
-    pass. A round sweeps forward through the groups and back again, and every group reads neighbours
-    that the sweep has already updated: one round crosses the whole network.
+    the member's forward pass. A message against the edges, Σ_e W_e (h V_e), can imitate its
+    backward pass. A round sweeps forward through the groups and back again, and every group reads
+    neighbours that the sweep has already updated: one round crosses the whole network.
 
-    Reference: Kofinas et al. 2024, arXiv 2403.12143, section 4 (messages that multiply edge with node
-    features); the probes are those of ProbeGen, arXiv 2410.10811, without running the member.
+    Reference: Kofinas et al. 2024, arXiv 2403.12143, section 4 (messages that multiply edge with
+    node features); the probes are those of ProbeGen, arXiv 2410.10811, without running the member.
     """
 
     spec: Spec
@@ -78,7 +78,7 @@ class MessagePassing(nn.Module):
             probe = nn.Dense(features * self.width, use_bias=False, name=f"probe_{sweep}_{name}")
             values = probe(h[source]).reshape(num, features, self.width)
             messages.append(jnp.einsum("ste,sew->tw", edges, values) / jnp.sqrt(num))
-        return sum(messages) if messages else None
+        return jnp.sum(jnp.stack(messages), axis=0) if messages else None
 
     def _read_out(self, h) -> jax.Array:
         """Pixels side by side, hidden neurons averaged: [readout]."""

@@ -1,4 +1,4 @@
-"""Mixture weights, splits assigned per mixture, and the batches a member draws from its own mixture."""
+"""Mixture weights, splits assigned per mixture, and the batches a member draws from its own."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from genvec.types import Batch, Dataset, Split
 
 
 class MixtureData(NamedTuple):
-    """Images of the K chosen classes, sorted by class, so that a draw is two numbers and a gather."""
+    """Images of the K chosen classes, sorted by class: a draw is two numbers and a gather."""
 
     images: jax.Array  # uint8 [M, H, W, C]
     starts: jax.Array  # int32 [K], where each class begins
@@ -37,8 +37,8 @@ def assign_splits(
 ) -> Split:
     """Deals `num` mixtures to train, val and test, and pairs test mixtures into triplets.
 
-    Triplet r joins two test members, no member twice, with the additional member `num + r`, which is
-    to be trained on the union D1 + D2 (`triplet_mixtures`).
+    Triplet r joins two test members, no member twice, with the additional member `num + r`, which
+    is to be trained on the union D1 + D2 (`triplet_mixtures`).
 
     Raises:
       ValueError: a split would be empty, or the test split is too small for the triplets.

@@ -1,4 +1,4 @@
-"""The one lookup idiom: a literal dict of named entries, and an error that lists the known names."""
+"""The one lookup idiom: a literal dict of entries, and an error that lists the known names."""
 
 from collections.abc import Mapping
 from typing import TypeVar

@@ -10,7 +10,7 @@ import numpy as np
 from genvec import trees
 from genvec.registry import lookup
 from genvec.symmetry import edge_name
-from genvec.types import NeuralGraph, Params, Spec, State
+from genvec.types import Array, NeuralGraph, Params, Spec, State
 
 Features = Any  # a vector [F] or a NeuralGraph; with leading N once stacked
 
@@ -82,7 +82,9 @@ def graph(params: Params, state: State, context: Context) -> NeuralGraph:
     for name, axes in context.spec.axes.items():
         groups = [group for group in axes if group is not None]
         window = [i for i, group in enumerate(axes) if group is None]
-        leaf = jnp.moveaxis(params[name], window, range(-len(window), 0)) if window else params[name]
+        leaf = (
+            jnp.moveaxis(params[name], window, range(-len(window), 0)) if window else params[name]
+        )
         leaf = leaf.reshape(*(context.spec.groups[group] for group in groups), -1)
         if len(groups) == 1:
             nodes.setdefault(groups[0], []).append(leaf)
@@ -137,11 +139,11 @@ def fit_normaliser(features: Features, spec: Spec) -> Normaliser:
     """
     if not isinstance(features, NeuralGraph):
         return Normaliser(*_moments_over(features))
-    nodes = {
+    nodes: dict[str, Any] = {
         group: _moments_over(x) if group in spec.fixed else _scale_over(x)
         for group, x in features.nodes.items()
     }
-    edges = {name: _scale_over(x) for name, x in features.edges.items()}
+    edges: dict[str, Any] = {name: _scale_over(x) for name, x in features.edges.items()}
     shift, scale = (
         NeuralGraph({k: v[i] for k, v in nodes.items()}, {k: v[i] for k, v in edges.items()})
         for i in range(2)
@@ -149,17 +151,17 @@ def fit_normaliser(features: Features, spec: Spec) -> Normaliser:
     return Normaliser(shift, scale)
 
 
-def _moments_over(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _moments_over(x: Any) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each entry over the members [N, ..]."""
-    mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+    mean, std = np.mean(x, axis=0, dtype=np.float64), np.std(x, axis=0, dtype=np.float64)
     std = np.where(std > 1e-6, std, 1.0)  # a constant feature stays constant instead of exploding
-    return mean.astype(np.float32), std.astype(np.float32)
+    return np.asarray(mean, np.float32), np.asarray(std, np.float32)
 
 
-def _scale_over(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _scale_over(x: Array) -> tuple[np.ndarray, np.ndarray]:
     """Zero and the root mean square of each feature, over all axes but the last."""
     rms = np.sqrt(np.mean(np.square(x, dtype=np.float64), axis=tuple(range(x.ndim - 1))))
-    rms = np.where(rms > 1e-6, rms, 1.0).astype(np.float32)
+    rms = np.asarray(np.where(rms > 1e-6, rms, 1.0), np.float32)
     return np.zeros_like(rms), rms
 
 

@@ -1,4 +1,4 @@
-"""Which changes of the parameters leave an architecture's function as it is: the spec, put to use."""
+"""Which changes of its parameters leave an architecture's function as it is: the spec at work."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -53,14 +53,14 @@ def permute(params: Params, spec: Spec, permutations: Mapping[str, jax.Array]) -
     flat = {}
     for name, leaf in flatten_names(params).items():
         for axis, group in enumerate(spec.axes[name]):
-            if group in permutations:
+            if group is not None and group in permutations:
                 leaf = jnp.take(leaf, permutations[group], axis=axis)
         flat[name] = leaf
     return unflatten_names(flat)
 
 
 def rescale(params: Params, spec: Spec, factors: Mapping[str, jax.Array]) -> Params:
-    """The same function with rescaled neurons: what goes into neuron v times a[v], what leaves it / a[v].
+    """The same function with rescaled neurons: what enters neuron v · a[v], what leaves it / a[v].
 
     Args:
       params: of one member.
@@ -72,7 +72,7 @@ def rescale(params: Params, spec: Spec, factors: Mapping[str, jax.Array]) -> Par
     for name, leaf in flatten_names(params).items():
         groups = spec.axes[name]
         for axis, group in enumerate(groups):
-            if group in factors:
+            if group is not None and group in factors:
                 output = axis == len(groups) - 1
                 factor = factors[group] if output else 1 / factors[group]
                 leaf = leaf * _along(factor, axis, leaf.ndim)
@@ -106,7 +106,9 @@ def augment(key: jax.Array, params: Params, spec: Spec, *, spread: float) -> Par
     """
     scale_key, sign_key = jax.random.split(key)
     factors = {
-        group: jnp.exp(spread * jax.random.normal(jax.random.fold_in(scale_key, i), (spec.groups[group],)))
+        group: jnp.exp(
+            spread * jax.random.normal(jax.random.fold_in(scale_key, i), (spec.groups[group],))
+        )
         for i, group in enumerate(spec.scaled)
     }
     signs = {

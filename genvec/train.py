@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -12,6 +12,7 @@ import optax
 
 from genvec import trees
 from genvec.geometry import angle_deg
+from genvec.networks import initialise
 from genvec.objectives import Objective
 from genvec.represent import Features
 from genvec.types import Params
@@ -34,8 +35,8 @@ class TrainedEncoder(NamedTuple):
 
 
 class _Carry(NamedTuple):
-    params: Params
-    average: Params  # exponential moving average, the parameters that are evaluated and kept
+    params: Any
+    average: Any  # exponential moving average, the parameters that are evaluated and kept
     opt_state: optax.OptState
 
 
@@ -63,7 +64,8 @@ def train_encoder(
       objective: (embeddings [B, D], targets [B, D]) → scalar.
       train, val: members to fit and members to choose the best step by (smallest mean angle).
       steps: updates; the learning rate falls to zero over them.
-      average_decay: of the moving average of the parameters.
+      average_decay: of the moving average of the parameters; smaller in the first steps, so that
+        the average forgets where it began.
       eval_every: updates in one jitted segment, after which the angles are measured.
       prepare: (key, what `Examples` hold of one member) → features for the encoder, to augment a
         member anew whenever it is drawn; without augmentation where the key is None.
@@ -78,26 +80,31 @@ def train_encoder(
     key, init_key = jax.random.split(key)
     prepare = prepare or (lambda key, features: features)
     first = prepare(None, trees.take(train.features, 0))
-    params = jax.jit(encoder.init)(init_key, first)  # one compilation in place of one per operation
+    params: Any = initialise(encoder, init_key, first)
     warmup = min(200, steps // 10)
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, max(steps, 1))
-    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=weight_decay))
+    tx = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=weight_decay)
+    )
 
     def loss_fn(params, key, batch):
         features = jax.vmap(prepare)(jax.random.split(key, batch_size), batch.features)
-        return objective(jax.vmap(partial(encoder.apply, params))(features), batch.targets)
+        embeddings: Any = jax.vmap(partial(encoder.apply, params))(features)
+        return objective(embeddings, batch.targets)
 
     def step_fn(carry, inputs):
-        index, key = inputs
+        step, index, key = inputs
         loss, grads = jax.value_and_grad(loss_fn)(carry.params, key, trees.take(train, index))
         updates, opt_state = tx.update(grads, carry.opt_state, carry.params)
         params = optax.apply_updates(carry.params, updates)
-        average = optax.incremental_update(params, carry.average, 1 - average_decay)
+        decay = jnp.minimum(average_decay, (1 + step) / (10 + step))
+        average = optax.incremental_update(params, carry.average, 1 - decay)
         return _Carry(params, average, opt_state), loss
 
     @partial(jax.jit, donate_argnums=0)
-    def run_segment(carry, index, key):
-        return jax.lax.scan(step_fn, carry, (index, jax.random.split(key, len(index))))
+    def run_segment(carry, start, index, key):
+        steps = start + jnp.arange(len(index))
+        return jax.lax.scan(step_fn, carry, (steps, index, jax.random.split(key, len(index))))
 
     carry = _Carry(params, jax.tree.map(jnp.copy, params), tx.init(params))
     probe = jax.tree.map(lambda x: x[: len(val.targets)], train)  # as many train members as val
@@ -107,10 +114,10 @@ def train_encoder(
     def mean_angle(params, examples):
         return float(jnp.mean(angle_deg(embed(params, examples.features), examples.targets)))
 
-    order = _epochs(np.random.default_rng(np.asarray(jax.random.bits(key, 4))), num, batch_size)
+    order = _epochs(np.random.default_rng(np.asarray(jax.random.bits(key, (4,)))), num, batch_size)
     for start in range(0, steps, eval_every):
         index = np.stack([next(order) for _ in range(min(eval_every, steps - start))])
-        carry, losses = run_segment(carry, index, jax.random.fold_in(key, start))
+        carry, losses = run_segment(carry, start, index, jax.random.fold_in(key, start))
         if bad := np.flatnonzero(~np.isfinite(losses)).tolist():
             raise FloatingPointError(
                 f"loss not finite at step {start + bad[0]}; train members of that batch: "
@@ -135,7 +142,7 @@ def make_embed_fn(
 ) -> Callable[[Params, Features], jax.Array]:
     """(params, features of n members) → embeddings [n, D], compiled once for each n."""
 
-    def embed_one(params, features):
+    def embed_one(params, features) -> Any:
         return encoder.apply(params, features if prepare is None else prepare(None, features))
 
     @jax.jit

@@ -1,4 +1,4 @@
-"""Pytrees by name: parameters are addressed as `"decoder/dense_0/kernel"`, never by leaf position."""
+"""Pytrees by name: a parameter is addressed as "decoder/dense_0/kernel", never by leaf position."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

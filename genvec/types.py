@@ -1,8 +1,9 @@
 """The words of the project as types. Every module speaks in these.
 
 Axis legend, used in every docstring:
-  N members · K classes · B batch · P parameters of one member · V nodes, E edge features of a graph ·
-  D embedding · T steps · M images of a data set · images [.., H, W, C] in [0, 1] (uint8 0..255 at rest).
+  N members · K classes · B batch · P parameters of one member · V nodes, E edge features of a
+  graph · D embedding · T steps · M images of a data set · images [.., H, W, C] in [0, 1], and
+  uint8 0..255 at rest.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # annotations only: this module imports nothing but jax and n
     import optax
     import pandas as pd
 
+Array = jax.Array | np.ndarray
 Params = Mapping[str, Any]  # nested dicts of arrays, addressed by name: "decoder/dense_0/kernel"
 State = Mapping[str, Any]  # what a member keeps besides parameters, such as batch statistics
 HParams = Mapping[str, jax.Array]  # name → scalar for one member, [N] for a cell
@@ -45,14 +47,16 @@ class Spec(NamedTuple):
     Neurons of a group may be permuted together in every axis that carries the group's name and the
     function stays the same, except in `fixed` groups, whose order means something (pixels). A
     parameter's last axis is its output, so a bias belongs to the input of its neurons' activation.
-    Reference: Ainsworth et al. 2022, arXiv 2209.04836, section 3 (the spec is the set of equations).
+    Reference: Ainsworth et al. 2022, arXiv 2209.04836, section 3 (the spec is their equations).
     """
 
     groups: Mapping[str, int]  # group → number of neurons, in forward order
     fixed: tuple[str, ...]  # groups that must not be permuted
     axes: Mapping[str, tuple[str | None, ...]]  # parameter name → group of each axis, forward order
     scaled: tuple[str, ...] = ()  # groups behind a ReLU: a neuron's input · a, its output / a
-    mirrored: Mapping[str, tuple[str, ...]] = {}  # group → parameters whose sign flips with a neuron
+    mirrored: Mapping[
+        str, tuple[str, ...]
+    ] = {}  # group → parameters whose sign flips with a neuron
 
 
 class NeuralGraph(NamedTuple):
@@ -61,8 +65,10 @@ class NeuralGraph(NamedTuple):
     Reference: Kofinas et al. 2024, arXiv 2403.12143, section 3.
     """
 
-    nodes: Mapping[str, jax.Array]  # group → [V, F], biases as features; absent where there are none
-    edges: Mapping[str, jax.Array]  # "source>target" → [V_source, V_target, E]
+    nodes: Mapping[
+        str, jax.Array
+    ]  # group → [V, F], biases as features; absent where there are none
+    edges: Mapping[str, Array]  # "source>target" → [V_source, V_target, E]
 
 
 class Player(NamedTuple):
@@ -75,7 +81,9 @@ class Player(NamedTuple):
     tx: "optax.GradientTransformation"  # direction of the step; its length is the learning rate
     learning_rate: str = "learning_rate"  # the hyper-parameter that holds it
     num_updates: int = 1  # updates a step (n_critic), each on its own batch
-    project_fn: Callable[[Params], Params] | None = None  # after each update, such as weight clipping
+    project_fn: Callable[[Params], Params] | None = (
+        None  # after each update, such as weight clipping
+    )
 
 
 class Family(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -59,7 +59,7 @@ def train_member(
     def step_fn(carry, step):
         params, state, opt_states = carry
         decay = 1.0 - step / steps
-        losses = {}
+        losses: dict[str, jax.Array] = {}
         for number, player in enumerate(family.players):
             for update in range(player.num_updates):
                 key = jax.random.fold_in(inputs.key, step)
@@ -98,13 +98,13 @@ def _update(player, params, state, opt_state, key, batch, inputs, decay):
     (loss, state), grads = jax.value_and_grad(loss_fn, has_aux=True)(owned)
     direction, opt_state = player.tx.update(grads, opt_state, owned)
     length = inputs.hparams[player.learning_rate] * decay
-    owned = optax.apply_updates(owned, jax.tree.map(lambda u: -length * u, direction))
+    owned: Any = optax.apply_updates(owned, jax.tree.map(lambda u: -length * u, direction))
     if player.project_fn is not None:
         owned = player.project_fn(owned)
     return {**params, **owned}, state, opt_state, loss
 
 
-def _evaluate(family, params, state, inputs, data) -> Metrics:
+def _evaluate(family: Family, params, state, inputs, data) -> Metrics:
     """The family's per-image metrics on the held-out images, weighted to the member's mixture."""
     values = family.evaluate(
         params, state, inputs.key, to_unit(data.heldout_images), inputs.hparams
@@ -116,7 +116,7 @@ def _evaluate(family, params, state, inputs, data) -> Metrics:
 
 def member_inputs(
     key: jax.Array,
-    mixtures: jax.Array,
+    mixtures: jax.Array | np.ndarray,
     family: Family,
     *,
     init: str,
@@ -170,7 +170,7 @@ def fold_in_each(key: jax.Array, num: int) -> jax.Array:
 
 
 def _range(name: str, value: float | Sequence[float]) -> tuple[float, float]:
-    low, high = (value, value) if np.isscalar(value) else value
+    low, high = value if isinstance(value, Sequence) else (value, value)
     if low < 0 or high < low or (low == 0 and high > 0):
         raise ValueError(f"hyper-parameter {name} is {value}; give a number ≥ 0 or 0 < low ≤ high")
     return float(low), float(high)

@@ -7,6 +7,7 @@ from conftest import random_params
 
 from genvec import symmetry
 from genvec.encoders import ENCODERS, GraphEncoder, MessagePassing
+from genvec.networks import initialise
 from genvec.represent import Context, flat, graph
 from genvec.trees import flatten_names, unflatten_names
 
@@ -18,7 +19,7 @@ def graph_of(family, params):
 @pytest.fixture(scope="module")
 def encoded(family):
     encoder = GraphEncoder(family.spec, 3, width=8, readout=16)
-    params = jax.jit(encoder.init)(jax.random.key(0), graph_of(family, random_params(family)[0]))
+    params = initialise(encoder, jax.random.key(0), graph_of(family, random_params(family)[0]))
     return jax.jit(lambda member: encoder.apply(params, graph_of(family, member)))
 
 
@@ -28,7 +29,7 @@ def test_embeddings_lie_on_the_positive_orthant_of_the_sphere(family, name):
     context = Context(family.spec, family.encode, jnp.zeros((1, 4, 4, 1)))
     features = {"graph": graph, "mlp": flat}[name](params, state, context)
     encoder = ENCODERS[name](family.spec, 3)
-    embedding, _ = jax.jit(encoder.init_with_output)(jax.random.key(0), features)
+    embedding = encoder.apply(initialise(encoder, jax.random.key(0), features), features)
     assert embedding.shape == (3,)
     assert (embedding > 0).all()
     np.testing.assert_allclose(jnp.linalg.norm(embedding), 1, rtol=1e-5)
@@ -60,7 +61,7 @@ def test_graph_encoder_sees_pixels_permuted(family, encoded):
 def test_every_parameter_reaches_the_embedding(family):
     params, _ = random_params(family)
     encoder = GraphEncoder(family.spec, 3, width=8, readout=16)
-    variables = jax.jit(encoder.init)(jax.random.key(0), graph_of(family, params))
+    variables = initialise(encoder, jax.random.key(0), graph_of(family, params))
     grad_fn = jax.grad(lambda p: encoder.apply(variables, graph_of(family, p))[0])
     grads = jax.jit(grad_fn)(params)
     for name, grad in flatten_names(grads).items():
@@ -68,10 +69,10 @@ def test_every_parameter_reaches_the_embedding(family):
 
 
 def test_a_message_is_a_forward_pass_of_probes(vae):
-    """With the code of the pixels as input images, the first message is x W of the member itself."""
+    """With the pixels' codes as input images, the first message is x W of the member itself."""
     params, _ = random_params(vae)
     module = MessagePassing(vae.spec, width=4, readout=8)
-    variables = jax.jit(module.init)(jax.random.key(0), graph_of(vae, params))["params"]
+    variables = initialise(module, jax.random.key(0), graph_of(vae, params))["params"]
     probe = variables["probe_0_x>encoder_0"]["kernel"]  # [4, 4], one edge feature
     images = variables["code_x"] @ probe  # [pixels, 4]: four probe images
 

@@ -86,7 +86,9 @@ def test_bernoulli_likelihood_against_scipy(vae):
     logits = np.random.default_rng(0).normal(size=(4, 9)).astype(np.float32)
     x = np.random.default_rng(1).integers(0, 2, (4, 9))
     expected = stats.bernoulli(1 / (1 + np.exp(-logits))).logpmf(x).sum(1)
-    actual = bernoulli_log_likelihood(jnp.asarray(x, jnp.float32), jnp.asarray(logits), jnp.ones(()))
+    actual = bernoulli_log_likelihood(
+        jnp.asarray(x, jnp.float32), jnp.asarray(logits), jnp.ones(())
+    )
     np.testing.assert_allclose(actual, expected, rtol=1e-4)
 
 
@@ -97,7 +99,9 @@ def test_kl_against_sampling():
     scale = np.exp(0.5 * np.asarray(log_var))
     z = np.random.default_rng(0).normal(mean, scale, (200_000, 2))
     log_ratio = stats.norm(mean, scale).logpdf(z) - stats.norm().logpdf(z)
-    assert kl_to_standard_normal(mean, log_var)[0] == pytest.approx(log_ratio.sum(1).mean(), abs=0.01)
+    assert kl_to_standard_normal(mean, log_var)[0] == pytest.approx(
+        log_ratio.sum(1).mean(), abs=0.01
+    )
 
 
 def test_beta_weighs_the_kl(vae):

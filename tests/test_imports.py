@@ -22,12 +22,17 @@ MAY_IMPORT = {
     "evaluate": FOUNDATION | BASE,
     "controls": FOUNDATION | BASE,
     "zoo": FOUNDATION | {"families", "mixtures"},
-    "train": FOUNDATION | {"encoders", "objectives", "represent"},
+    "train": FOUNDATION | {"encoders", "networks", "objectives", "represent"},
     "store": FOUNDATION,
     "report": FOUNDATION | {"store"},
     "__init__": {"store"},
 }
-PURE = {"types": {"jax", "numpy"}, "registry": set(), "trees": {"jax", "numpy"}, "geometry": {"jax", "numpy"}}
+PURE = {
+    "types": {"jax", "numpy"},
+    "registry": set(),
+    "trees": {"jax", "numpy"},
+    "geometry": {"jax", "numpy"},
+}
 STANDARD = {"collections", "typing", "types"}
 
 
@@ -37,7 +42,7 @@ def module_of(path: Path) -> str:
 
 
 def imported(path: Path) -> set[str]:
-    """Full names of what a file imports when it runs; what is for annotations only does not count."""
+    """Full names of what a file imports when it runs; what is for annotations does not count."""
     names = set()
     tree = ast.parse(path.read_text())
     skipped = {

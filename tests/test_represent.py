@@ -122,9 +122,7 @@ def test_normalising_a_graph_commutes_with_permuting(family, context):
     first = normaliser(R.graph(permuted(one), state0, context))
     graph = normaliser(R.graph(one, state0, context))
     order = permutations["encoder_0"]
-    np.testing.assert_allclose(
-        first.nodes["encoder_0"], graph.nodes["encoder_0"][order], rtol=1e-5
-    )
+    np.testing.assert_allclose(first.nodes["encoder_0"], graph.nodes["encoder_0"][order], rtol=1e-5)
     assert not np.allclose(first.nodes["encoder_0"], graph.nodes["encoder_0"])
 
 

@@ -107,7 +107,11 @@ def flip(content: bytes) -> bytes:
 def test_damage_is_noticed_and_never_read_as_other_numbers(zoo, damage):
     """A flipped byte, or half a file, in each file of a segment in turn."""
     whole, noticed = kernel(genvec.load_zoo(zoo)), 0
-    files = [path for path in (zoo / "segments" / "00001").rglob("*") if path.is_file() and path.stat().st_size]
+    files = [
+        path
+        for path in (zoo / "segments" / "00001").rglob("*")
+        if path.is_file() and path.stat().st_size
+    ]
     for path in files:
         content = path.read_bytes()
         path.write_bytes(damage(content))
@@ -153,7 +157,7 @@ def test_no_zoo_and_a_newer_zoo_are_refused(tmp_path, zoo):
         genvec.load_zoo(tmp_path)
     manifest = json.loads((zoo / "manifest.json").read_text())
     (zoo / "manifest.json").write_text(json.dumps(manifest | {"format_version": 99}))
-    with pytest.raises(StoreError, match="format version 99.*up to 1"):
+    with pytest.raises(StoreError, match=r"format version 99.*up to 1"):
         genvec.load_zoo(zoo)
 
 
@@ -168,7 +172,8 @@ def test_kill_while_segments_are_written_loses_no_committed_one(tmp_path):
         from genvec import store
         from test_store import segment
         for number in range(1000):
-            store.write_segment(Path(sys.argv[1]), number, segment(slice(4 * number, 4 * number + 4)))
+            rows = slice(4 * number, 4 * number + 4)
+            store.write_segment(Path(sys.argv[1]), number, segment(rows))
             print(number, flush=True)
         """
     )

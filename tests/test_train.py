@@ -25,7 +25,7 @@ def examples(num, seed, noise=0.0):
 def train(objective, train_set=None, **args):
     encoder = MLPEncoder(SPEC, 3, hidden=(32,))
     train_set = train_set or examples(500, 1)
-    settings = {"steps": 300, "eval_every": 100, "learning_rate": 1e-2} | args
+    settings = {"steps": 300, "eval_every": 100, "learning_rate": 1e-2, "average_decay": 0.9} | args
     return encoder, train_encoder(
         jax.random.key(0), encoder, weighted_sum(objective), train_set, examples(100, 2), **settings
     )
@@ -55,7 +55,7 @@ def test_shuffled_targets_cannot_be_learned():
 
 
 def test_the_parameters_kept_are_the_best_on_validation():
-    encoder, result = train({"mse": 1.0}, examples(20, 1, noise=1.0), steps=600)
+    encoder, result = train({"mse": 1.0}, examples(20, 1, noise=1.0), eval_every=10)
     best = min(row["val_angle_deg"] for row in result.log)
     assert best < result.log[-1]["val_angle_deg"]  # it did overfit
     val = examples(100, 2)
@@ -101,6 +101,11 @@ def test_one_compilation_serves_all_segments():
         return to_sphere(x)
 
     train_encoder(
-        jax.random.key(0), Counted(), weighted_sum({"mse": 1.0}), examples(100, 1), examples(100, 2),
-        steps=100, eval_every=10,
+        jax.random.key(0),
+        Counted(),
+        weighted_sum({"mse": 1.0}),
+        examples(100, 1),
+        examples(100, 2),
+        steps=100,
+        eval_every=10,
     )

@@ -46,7 +46,11 @@ def test_unravel_refuses_another_length():
 def test_stack_then_take_returns_each_tree():
     stacked = trees.stack([layers(2), jax.tree.map(lambda x: x + 10, layers(2))])
     assert trees.take(stacked, 1)["net"]["dense_0"]["kernel"][0, 0] == 10
-    assert trees.take(stacked, np.array([True, False]))["net"]["dense_1"]["kernel"].shape == (1, 2, 3)
+    assert trees.take(stacked, np.array([True, False]))["net"]["dense_1"]["kernel"].shape == (
+        1,
+        2,
+        3,
+    )
 
 
 @pytest.mark.parametrize(("bad", "finite"), [(np.nan, False), (np.inf, False), (1e30, True)])
@@ -56,5 +60,5 @@ def test_all_finite_sees_one_bad_number(bad, finite):
 
 def test_lookup_lists_what_is_known():
     assert lookup({"b": 1, "a": 2}, "a", kind="letter") == 2
-    with pytest.raises(UnknownNameError, match="^unknown letter 'c'; known: a, b$"):
+    with pytest.raises(UnknownNameError, match=r"^unknown letter 'c'; known: a, b$"):
         lookup({"b": 1, "a": 2}, "c", kind="letter")

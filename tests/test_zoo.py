@@ -21,7 +21,14 @@ def inputs_of(family, init="independent", **hparams):
 def trained(family, inputs, data, segments, width=2):
     parts = {}
     train_zoo(
-        inputs, data, segments, parts.__setitem__, family=family, steps=STEPS, batch_size=8, width=width
+        inputs,
+        data,
+        segments,
+        parts.__setitem__,
+        family=family,
+        steps=STEPS,
+        batch_size=8,
+        width=width,
     )
     return parts
 
@@ -55,7 +62,10 @@ def test_a_nan_member_leaves_the_others_untouched(vae, data):
     good = trained(vae, inputs, data, {0: slice(0, 5)})[0]
     rates = inputs.hparams["learning_rate"].at[2].set(jnp.nan)
     bad = trained(
-        vae, inputs._replace(hparams={**inputs.hparams, "learning_rate": rates}), data, {0: slice(0, 5)}
+        vae,
+        inputs._replace(hparams={**inputs.hparams, "learning_rate": rates}),
+        data,
+        {0: slice(0, 5)},
     )[0]
     np.testing.assert_array_equal(bad.metrics["finite"], [True, True, False, True, True])
     others = np.array([0, 1, 3, 4])
@@ -157,7 +167,10 @@ def test_players_take_turns_and_hold_the_others_still(data):
         architecture={},
         spec=Spec({}, (), {}),
         hparams={"learning_rate": 0.1, "fast": 0.1},
-        init=lambda key: ({"critic": {"w": jnp.zeros(())}, "actor": {"w": jnp.zeros(())}}, {"seen": jnp.zeros(())}),
+        init=lambda key: (
+            {"critic": {"w": jnp.zeros(())}, "actor": {"w": jnp.zeros(())}},
+            {"seen": jnp.zeros(())},
+        ),
         players=players,
         encode=lambda *_: None,
         sample=lambda *_: None,

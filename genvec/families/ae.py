@@ -1,6 +1,7 @@
 """Undercomplete autoencoder with a dense encoder and decoder."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +29,8 @@ def ae(image_shape: Sequence[int], *, hidden: Sequence[int] = (32,), latent: int
     arXiv 1903.12436, section 4 (ex-post density estimation).
     """
     pixels = int(np.prod(image_shape))
-    encoder = MLP((*hidden, latent))
-    decoder = MLP((*reversed(hidden), pixels))
+    encoder: Any = MLP((*hidden, latent))
+    decoder: Any = MLP((*reversed(hidden), pixels))
 
     def init(key):
         encoder_key, decoder_key = jax.random.split(key)
@@ -51,8 +52,9 @@ def ae(image_shape: Sequence[int], *, hidden: Sequence[int] = (32,), latent: int
     def loss_fn(params, state, key, batch, hparams):
         z = encode(params, state, batch.x)
         observed = {"code_mean": jnp.mean(z, axis=0), "code_covariance": _covariance(z)}
-        state = optax.incremental_update(
-            jax.lax.stop_gradient(observed), state, step_size=1 - MOMENT_DECAY
+        observed = jax.lax.stop_gradient(observed)
+        state = jax.tree.map(
+            lambda old, new: MOMENT_DECAY * old + (1 - MOMENT_DECAY) * new, state, observed
         )
         return jnp.mean(squared_error(params, batch.x, z)), state
 

@@ -1,6 +1,7 @@
 """Variational autoencoder with a dense encoder and decoder."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -70,8 +71,8 @@ def vae(
     """
     log_likelihood, mean_image = lookup(LIKELIHOODS, likelihood, kind="likelihood")
     pixels = int(np.prod(image_shape))
-    encoder = GaussianEncoder(tuple(hidden), latent)
-    decoder = MLP((*reversed(hidden), pixels))
+    encoder: Any = GaussianEncoder(tuple(hidden), latent)
+    decoder: Any = MLP((*reversed(hidden), pixels))
 
     def init(key):
         encoder_key, decoder_key = jax.random.split(key)

@@ -33,7 +33,7 @@ def save_tree(path: Path, tree: Mapping[str, Any]) -> dict[str, Any]:
     record_path(path).unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    ocp.save(path, tree)
+    ocp.save(str(path), tree)
     record = {
         name: {"shape": leaf.shape, "dtype": leaf.dtype.name, "sha256": _sha256(leaf)}
         for name, leaf in flatten_names(tree).items()
@@ -52,17 +52,17 @@ def load_tree(path: Path, record: Mapping[str, Any] | None = None) -> dict[str, 
     Raises:
       StoreError: the checkpoint is missing or unreadable, or its bytes are not those recorded.
     """
-    record = read_json(record_path(path)) if record is None else record
+    leaves: Mapping[str, Any] = read_json(record_path(path)) if record is None else record
     target = {
-        name: np.empty(leaf["shape"], np.dtype(leaf["dtype"])) for name, leaf in record.items()
+        name: np.empty(leaf["shape"], np.dtype(leaf["dtype"])) for name, leaf in leaves.items()
     }
     try:
-        tree = ocp.load(path, unflatten_names(target))
+        tree = ocp.load(str(path), unflatten_names(target))
     except Exception as error:  # Orbax and TensorStore raise many kinds, some of thirty lines
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise StoreError(f"{path} cannot be read: {reason[0][:200]}") from error
     for name, leaf in flatten_names(tree).items():
-        if _sha256(leaf) != record[name]["sha256"]:
+        if _sha256(leaf) != leaves[name]["sha256"]:
             raise StoreError(f"{path} is damaged: {name} has not the SHA-256 of its record")
     return tree
 

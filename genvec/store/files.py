@@ -16,7 +16,7 @@ class StoreError(Exception):
 
 
 def write_atomically(path: Path, write_fn) -> None:
-    """Calls `write_fn(temporary path)` and renames: readers see the old file or the whole new one."""
+    """Calls `write_fn(temporary path)` and renames: readers see the old file or all of the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     write_fn(temporary)
@@ -42,23 +42,28 @@ def _plain(value: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
+    """What `write_json` wrote."""
     return json.loads(_existing(path).read_text())
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """One strict JSON object a line."""
     text = "".join(json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows)
     write_atomically(path, lambda p: p.write_text(text))
 
 
 def read_jsonl(path: Path) -> pd.DataFrame:
+    """What `write_jsonl` wrote, a row a line."""
     return pd.DataFrame([json.loads(line) for line in _existing(path).read_text().splitlines()])
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Parquet, without the index."""
     write_atomically(path, lambda p: table.to_parquet(p, index=False))
 
 
 def read_table(path: Path) -> pd.DataFrame:
+    """What `write_table` wrote."""
     return pd.read_parquet(_existing(path))
 
 
@@ -73,6 +78,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What `write_arrays` wrote."""
     with np.load(_existing(path), allow_pickle=False) as arrays:
         return dict(arrays)
 

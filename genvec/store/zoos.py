@@ -1,10 +1,10 @@
 """The zoo on disk, the interface between training a zoo and reading one.
 
-    manifest.json       format version, family and its architecture, symmetry spec, shapes by name,
-                        seeds, package versions, vmap width; SHA-256 of every leaf once complete
-    members.parquet     a row a member: split, mixture, hyper-parameters; its metrics once complete
-    segments/00000/     Orbax: params, state and metrics of consecutive members, leading axis n
-    segments/00000.json its record; a segment without one was interrupted and is trained again
+manifest.json       format version, family and its architecture, symmetry spec, shapes by name,
+                    seeds, package versions, vmap width; SHA-256 of every leaf once complete
+members.parquet     a row a member: split, mixture, hyper-parameters; its metrics once complete
+segments/00000/     Orbax: params, state and metrics of consecutive members, leading axis n
+segments/00000.json its record; a segment without one was interrupted and is trained again
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,6 +60,7 @@ def segment_rows(manifest: Mapping[str, Any]) -> list[slice]:
 
 
 def segment_path(path: Path, number: int) -> Path:
+    """The checkpoint of one segment."""
     return path / "segments" / f"{number:05d}"
 
 
