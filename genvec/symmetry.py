@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genvec.trees import flatten_names, unflatten_names
 from genvec.types import Params, Spec
@@ -105,16 +106,13 @@ def augment(key: jax.Array, params: Params, spec: Spec, *, spread: float) -> Par
       spread: standard deviation of the factors' logarithm.
     """
     scale_key, sign_key = jax.random.split(key)
-    factors = {
-        group: jnp.exp(
-            spread * jax.random.normal(jax.random.fold_in(scale_key, i), (spec.groups[group],))
-        )
-        for i, group in enumerate(spec.scaled)
-    }
-    signs = {
-        group: jax.random.rademacher(jax.random.fold_in(sign_key, i), (spec.groups[group],), float)
-        for i, group in enumerate(spec.mirrored)
-    }
+    # one draw for all groups: every call of a generator costs about a second of compilation
+    sizes = {group: spec.groups[group] for group in (*spec.scaled, *spec.mirrored)}
+    ends = dict(zip(sizes, np.cumsum(list(sizes.values())), strict=True))
+    log_factors = spread * jax.random.normal(scale_key, (sum(sizes.values()),))
+    flips = jax.random.rademacher(sign_key, (sum(sizes.values()),), float)
+    factors = {g: jnp.exp(log_factors[ends[g] - sizes[g] : ends[g]]) for g in spec.scaled}
+    signs = {g: flips[ends[g] - sizes[g] : ends[g]] for g in spec.mirrored}
     return mirror(rescale(params, spec, factors), spec, signs)
 
 
