@@ -31,6 +31,18 @@ from genvec.store import (
 from genvec.train import make_embed_fn
 
 
+def _commit() -> str:
+    git = ["git", "rev-parse", "--short=12", "HEAD"]
+    try:
+        result = subprocess.run(git, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unknown"
+    return result.stdout.strip() or "unknown"
+
+
+COMMIT = _commit()  # of the code that was loaded, whatever is committed while it runs
+
+
 def run_stage(config, run) -> None:
     if run.metrics.exists():
         return
@@ -108,11 +120,9 @@ def _draw_samples(config, run, setup, zoo, test) -> None:
 
 def environment() -> dict[str, str]:
     """Where, when and from what code the numbers came."""
-    git = ["git", "rev-parse", "--short=12", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "date": datetime.date.today().isoformat(),
-        "commit": commit or "unknown",
+        "commit": COMMIT,
         "command": " ".join(["python", "-m", "experiments.run", *sys.argv[1:]]),
         "device": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
         "processor": f"{os.cpu_count()} cores, {platform.machine()}",

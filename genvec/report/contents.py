@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
+from genvec.geometry import angle_deg, to_simplex
 from genvec.store import RunFolder, read_arrays, read_json, read_jsonl, read_table
 
 Value = TypeVar("Value")
@@ -110,8 +111,8 @@ def predict(contents: Contents) -> Prediction | None:
         encoder=name,
         member=member,
         true=true,
-        predicted=_to_simplex(embeddings),
-        angle_deg=_angle_deg(embeddings, true),
+        predicted=to_simplex(embeddings),
+        angle_deg=angle_deg(embeddings, true),
         composed_deg=composed_deg,
         random_deg=random_deg,
     )
@@ -137,8 +138,8 @@ def _compose_deg(
     first, second, union = np.moveaxis(stacked, 1, 0)
     stranger = np.roll(second, 1, axis=0)
     return (
-        _angle_deg(_to_simplex(first) + _to_simplex(second), union),
-        _angle_deg(_to_simplex(first) + _to_simplex(stranger), union),
+        angle_deg(to_simplex(first) + to_simplex(second), union),
+        angle_deg(to_simplex(first) + to_simplex(stranger), union),
     )
 
 
@@ -153,14 +154,3 @@ def _triplets(members: pd.DataFrame) -> list[list[int]]:
         for t in np.unique(triplet[triplet >= 0])
     ]
     return [t for t in triplets if len(t) == 3]
-
-
-def _to_simplex(embeddings: np.ndarray) -> np.ndarray:
-    return embeddings / embeddings.sum(axis=-1, keepdims=True)
-
-
-def _angle_deg(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Angle between directions [.., K] in degrees, exact near zero (Kahan 2006, section 12)."""
-    a, b = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
-    half = np.arctan2(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1))
-    return np.rad2deg(2 * half)

@@ -26,6 +26,8 @@ COLUMNS = (
     Column("angle_deg_mean", "angle", "mean °", 2, -1, "Angle between a test member's embedding "
            "and its dataset vector, mean over members; ± standard deviation over encoder seeds"),
     Column("angle_deg_median", "angle", "median °", 2, -1, "The same angle, median over members"),
+    Column("train_angle_deg_mean", "angle", "train °", 2, 0, "The same mean angle on the members "
+           "that the encoder was trained on; a wide gap is over-fitting"),
     Column("mixture_mae", "mixture", "MAE pp", 2, -1, "Mean absolute error of a class's share in "
            "the mixture, in percentage points", scale=100),
     Column("distance_spearman", "distances", "Spearman", 3, 1, "Rank correlation of the distances "
@@ -38,8 +40,9 @@ COLUMNS = (
            "dataset vector among all test ones; 1 is perfect"),
     Column("n_leaked", "leaked", "labels", 0, 1, "Number of labelled draws from the true mixture "
            "whose proportions are off by the same mean angle: what the weights give away"),
-    Column("composition_deg_mean", "composition", "sum °", 2, -1, "Angle between the sum of two "
-           "members' embeddings (in proportions) and that of a third trained on both data sets"),
+    Column("composition_deg_mean", "composition", "sum °", 2, 0, "Angle between the sum of two "
+           "members' embeddings (in proportions) and that of a third trained on both data sets; "
+           "a constant has 0 here and for random partners alike"),
     Column("composition_random_deg_mean", "composition", "random °", 2, 0, "The same angle with "
            "one part taken from another triplet: what the sum must be well below"),
 )  # fmt: skip
