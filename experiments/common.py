@@ -90,21 +90,31 @@ def check(config: Any) -> Setup:
     with _named("config.zoo"):
         family = family_of(config, dataset.images.shape[1:])
         check_hparams(family, init=config.zoo.init, hparams=config.zoo.hparams.to_dict())
-        for name in ("steps", "batch_size", "width", "segment_size"):
-            if config.zoo[name] < 1:
-                raise ValueError(f"{name} is {config.zoo[name]}; it must be at least 1")
+        _positive(config.zoo, "steps", "batch_size", "width", "segment_size")
     for name, encoder in config.encoders.items():
         with _named(f"config.encoders.{name}"):
             lookup(REPRESENTATIONS, encoder.representation, kind="representation")
             make_encoder(encoder, family, num_classes)
             weighted_sum(encoder.objective.to_dict())
-            if encoder.train.steps < 1 or not encoder.seeds or encoder.augment < 0:
+            _positive(encoder.train, "steps", "batch_size", "learning_rate")
+            if encoder.augment < 0 or not encoder.seeds:
                 raise ValueError(
-                    f"steps={encoder.train.steps}, seeds={encoder.seeds}, "
-                    f"augment={encoder.augment}; "
-                    "allowed: at least one step and one seed, augment ≥ 0"
+                    f"augment={encoder.augment}, seeds={encoder.seeds}; "
+                    "allowed: augment ≥ 0, at least one seed"
                 )
+    with _named("config.controls"):
+        _positive(config.controls, "num_calibration", "untrained_readout")
+        if min(config.controls.num_samples, default=1) < 1:
+            raise ValueError(f"num_samples is {config.controls.num_samples}; each must be positive")
+    with _named("config.report"):
+        _positive(config.report, "num_samples")
     return Setup(dataset, family, split)
+
+
+def _positive(section: Any, *names: str) -> None:
+    for name in names:
+        if not section[name] > 0:
+            raise ValueError(f"{name} is {section[name]}; it must be positive")
 
 
 @contextmanager

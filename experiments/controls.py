@@ -61,16 +61,16 @@ class TestMembers:
         }
         triplets = members[members["triplet"] >= 0].groupby("triplet").groups.values()
         # the sum comes last, as in the table; a triplet that lost a diverged member is left out
-        self.triplets = np.array([sorted(rows) for rows in triplets if len(rows) == 3])
+        whole = [sorted(rows) for rows in triplets if len(rows) == 3]
+        self.triplets = np.array(whole) if len(whole) >= 2 else None
         self.curve = leak_curve(self.mixtures[self.rows["test"]], seed=seed)
 
     def metrics(self, embeddings: np.ndarray) -> dict[str, float]:
         """Every evaluation of embeddings [N, K], row by row as in the table."""
         rows = self.rows["test"]
+        triplets = None if self.triplets is None else embeddings[self.triplets]
         return evaluate(
-            Predictions(embeddings[rows], self.mixtures[rows], embeddings[self.triplets]),
-            self.curve,
-            seed=self.seed,
+            Predictions(embeddings[rows], self.mixtures[rows], triplets), self.curve, seed=self.seed
         )
 
     def metrics_of_control(self, control, represented: np.ndarray) -> dict[str, float]:

@@ -45,11 +45,14 @@ def assign_splits(
     """
     num_val, num_test = round(num * val_fraction), round(num * test_fraction)
     num_train = num - num_val - num_test
-    if min(num_train, num_val, num_test) < 1:
+    if min(num_train, num_val, num_test - 1) < 1:
         raise ValueError(
             f"{num} members with val_fraction={val_fraction} and test_fraction={test_fraction} "
-            f"give {num_train}/{num_val}/{num_test} train/val/test members; each split needs one"
+            f"give {num_train}/{num_val}/{num_test} train/val/test members; "
+            "train and val need one, test needs two"
         )
+    if num_triplets < 0 or num_triplets == 1:
+        raise ValueError(f"num_triplets is {num_triplets}; allowed: 0, or at least 2 to compare")
     if 2 * num_triplets > num_test:
         raise ValueError(
             f"{num_triplets} triplets need {2 * num_triplets} test members, there are {num_test}"

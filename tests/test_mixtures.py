@@ -43,7 +43,10 @@ def test_union_of_two_equal_data_sets_has_the_mean_proportions():
         (0, 0.1, 0.1, 0, "0 members"),
         (10, 0.0, 0.2, 0, "8/0/2"),
         (10, 0.5, 0.5, 0, "0/5/5"),
+        (10, 0.1, 0.1, 0, "8/1/1"),
         (10, 0.1, 0.2, 2, "2 triplets need 4 test members, there are 2"),
+        (10, 0.1, 0.2, 1, "num_triplets is 1"),
+        (10, 0.1, 0.2, -1, "num_triplets is -1"),
     ],
 )
 def test_impossible_splits_are_refused(num, val, test, triplets, message):
