@@ -17,7 +17,7 @@ from genvec.data import DatasetNotPrepared, class_indices, load_dataset
 from genvec.encoders import ENCODERS
 from genvec.families import FAMILIES
 from genvec.mixtures import MixtureData, assign_splits, group_by_class
-from genvec.objectives import weighted_sum
+from genvec.objectives import objective_name, weighted_sum
 from genvec.registry import lookup
 from genvec.represent import REPRESENTATIONS, Context
 from genvec.store import RunFolder, StoreError, claim_run, read_json, write_json
@@ -102,6 +102,10 @@ def check(config: Any) -> Setup:
                     f"augment={encoder.augment}, seeds={encoder.seeds}; "
                     "allowed: augment ≥ 0, at least one seed"
                 )
+    with _named("config.encoders"):
+        names = [encoder_name(encoder) for encoder in config.encoders.values()]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{sorted(twice)} stands there twice; a run keeps one of each name")
     with _named("config.controls"):
         _positive(config.controls, "num_calibration", "untrained_readout")
         if min(config.controls.num_samples, default=1) < 1:
@@ -152,6 +156,12 @@ def make_encoder(encoder: Any, family: Family, num_classes: int) -> Any:
     """The Flax module of one entry of `config.encoders`."""
     make = lookup(ENCODERS, encoder.encoder.name, kind="encoder")
     return make(family.spec, num_classes, **encoder.encoder.args)
+
+
+def encoder_name(entry: Any) -> str:
+    """`<representation>/<encoder>/<objective>`."""
+    objective = objective_name(entry.objective.to_dict())
+    return f"{entry.representation}/{entry.encoder.name}/{objective}"
 
 
 def mixture_data(dataset: Dataset, run: RunFolder) -> MixtureData:

@@ -4,10 +4,20 @@ from functools import partial
 
 import jax
 
-from experiments.common import bar, check, clock, context, main, make_encoder, mixture_data, stream
+from experiments.common import (
+    bar,
+    check,
+    clock,
+    context,
+    encoder_name,
+    main,
+    make_encoder,
+    mixture_data,
+    stream,
+)
 from genvec import trees
 from genvec.geometry import to_sphere
-from genvec.objectives import objective_name, weighted_sum
+from genvec.objectives import weighted_sum
 from genvec.represent import REPRESENTATIONS, fit_normaliser, normaliser_to_tree, represent
 from genvec.store import load_zoo, record_path, save_tree, write_jsonl
 from genvec.symmetry import augment
@@ -77,12 +87,6 @@ def _augmented(setup, entry, normaliser, images_context, key, member):
     if key is not None:
         params = augment(key, params, setup.family.spec, spread=entry.augment)
     return normaliser(REPRESENTATIONS[entry.representation](params, state, images_context))
-
-
-def encoder_name(entry) -> str:
-    """`<representation>/<encoder>/<objective>`."""
-    objective = objective_name(entry.objective.to_dict())
-    return f"{entry.representation}/{entry.encoder.name}/{objective}"
 
 
 def seed_folder(run, entry, seed: int):

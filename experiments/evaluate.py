@@ -12,9 +12,17 @@ import jax
 import numpy as np
 import pandas as pd
 
-from experiments.common import check, clock, main, make_encoder, mixture_data, stream
+from experiments.common import (
+    check,
+    clock,
+    encoder_name,
+    main,
+    make_encoder,
+    mixture_data,
+    stream,
+)
 from experiments.controls import TestMembers
-from experiments.encoders import encoder_name, features, seed_folder
+from experiments.encoders import features, seed_folder
 from experiments.zoo import PACKAGES
 from genvec.geometry import angle_deg
 from genvec.represent import normaliser_from_tree

@@ -143,6 +143,7 @@ def test_a_killed_run_ends_in_the_same_zoo(finished, tmp_path):
         ("--config.mixtures.val_fraction=0.0", "train and val need one"),
         ("--config.zoo.steps=-5", "steps is -5"),
         ("--config.controls.num_calibration=0", "config.controls: num_calibration is 0"),
+        ("--config.encoders.moments.representation=latent_mean", "stands there twice"),
         ("--config.zoo.init=common", "unknown init 'common'"),
         ("--config.zoo.hparams.beta=-1.0", "beta is -1.0"),
         ("--config.data.name=cifar10", "tfds.builder('cifar10'"),
