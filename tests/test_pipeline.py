@@ -172,10 +172,12 @@ def test_bad_input_is_one_message_before_any_compute(tmp_path, override, message
 
 def test_unknown_objective_and_variant_list_the_known_ones():
     sys.path.insert(0, str(ROOT))
-    from configs.digits import get_config
+    from configs.digits import VARIANTS, get_config
 
     with pytest.raises(ValueError, match=r"unknown variant.*known: full, shared"):
         get_config("fulll")
+    for variant in ("", *VARIANTS, "ae,few", "shared,smoke"):
+        assert get_config(variant).name.startswith("digits")
     from genvec.objectives import weighted_sum
 
     with pytest.raises(KeyError, match="known: cosine, distance, mse, n_pair, triplet"):
