@@ -35,6 +35,7 @@ def get_config(arg: str = "") -> ConfigDict:
 def _default() -> ConfigDict:
     config: Any = ConfigDict()
     config.seed = 0
+    config.quick_compile = False  # True: programs compile in two thirds of the time, and run slower
     config.data = {"name": "digits", "data_dir": ""}  # "" is $TFDS_DATA_DIR, else the TFDS default
     # choose: "auto" for the classes farthest apart in the ResNet's embedding, or a tuple of names
     config.classes = {"choose": "auto", "num": 3}
@@ -116,6 +117,7 @@ def _few(config: Any) -> None:
 
 
 def _smoke(config: Any) -> None:
+    config.quick_compile = True
     config.classifiers.resnet.num_steps = 30
     config.classifiers.mlp.num_steps = 100
     small = {"num": 64, "val_fraction": 0.15, "test_fraction": 0.25, "num_triplets": 6}

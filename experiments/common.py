@@ -50,6 +50,7 @@ def _run(stage, argv) -> None:
     jax.config.update("jax_num_cpu_devices", os.cpu_count())  # each core trains its own members
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
     config = flags.FLAGS.config
+    jax.config.update("jax_disable_most_optimizations", config.quick_compile)
     run = RunFolder(flags.FLAGS.workdir or os.path.join("runs", config.name))
     try:
         check(config)
