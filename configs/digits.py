@@ -37,7 +37,7 @@ def _default() -> ConfigDict:
     config.seed = 0
     config.quick_compile = False  # True: programs compile in two thirds of the time, and run slower
     config.data = {"name": "digits", "data_dir": ""}  # "" is $TFDS_DATA_DIR, else the TFDS default
-    # choose: "auto" for the classes farthest apart in the ResNet's embedding, or a tuple of names
+    # choose: "auto" for the classes farthest apart in the ResNet's embedding, or names: "1,4,5"
     config.classes = {"choose": "auto", "num": 3}
     config.classifiers = {
         "resnet": {"args": {"stage_widths": (16, 32)}, "num_steps": 400},  # chooses the classes

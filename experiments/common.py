@@ -136,7 +136,7 @@ def _named(section: str) -> Iterator[None]:
 def chosen_classes(config: Any, dataset: Dataset) -> tuple[int, ...] | None:
     """Indices of an explicit choice; None where the classes are chosen by their distances."""
     choose = config.classes.choose
-    return None if choose == "auto" else class_indices(dataset, choose)
+    return None if choose == "auto" else class_indices(dataset, choose.split(","))
 
 
 def splits(config: Any) -> Split:

@@ -138,6 +138,8 @@ def test_a_killed_run_ends_in_the_same_zoo(finished, tmp_path):
         ("--config.encoders.graph.encoder.name=gnn", "unknown encoder 'gnn'; known: graph, mlp"),
         ("--config.encoders.graph.representation=svd", "unknown representation 'svd'"),
         ("--config.classes.num=11", "config.classes: 11 classes of digits; allowed: 2..10"),
+        ("--config.classes.choose=1,12", "unknown class of digits '12'; known: 0, 1, 2"),
+        ("--config.classes.choose=1,1", "class '1' is given twice"),
         ("--config.mixtures.num=0", "config.mixtures: 0 members"),
         ("--config.mixtures.alpha=0.0", "alpha is 0.0"),
         ("--config.mixtures.val_fraction=0.0", "train and val need one"),
@@ -168,6 +170,15 @@ def test_bad_input_is_one_message_before_any_compute(tmp_path, override, message
     assert result.returncode != 0
     assert message in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_explicit_classes_need_no_resnet(tmp_path):
+    extra = ("--config.classes.choose=4,1", "--config.classifiers.mlp.num_steps=2")
+    result = run(tmp_path, *extra, module="experiments.classes")
+    assert result.returncode == 0, result.stderr[-2000:]
+    chosen = json.loads((tmp_path / "classes.json").read_text())
+    assert (chosen["classes"], chosen["indices"]) == (["4", "1"], [4, 1])
+    assert chosen["distances"] is None and not (tmp_path / "classifiers" / "resnet").exists()
 
 
 def test_unknown_objective_and_variant_list_the_known_ones():
