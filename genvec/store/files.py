@@ -1,9 +1,12 @@
 """Small files: JSON, JSON lines, tables and arrays, each written whole or not at all."""
 
+import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +46,8 @@ def _plain(value: Any) -> Any:
 
 def read_json(path: Path) -> Any:
     """What `write_json` wrote."""
-    return json.loads(_existing(path).read_text())
+    with _naming(path):
+        return json.loads(path.read_text())
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -54,7 +58,8 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def read_jsonl(path: Path) -> pd.DataFrame:
     """What `write_jsonl` wrote, a row a line."""
-    return pd.DataFrame([json.loads(line) for line in _existing(path).read_text().splitlines()])
+    with _naming(path):
+        return pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -64,7 +69,8 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 def read_table(path: Path) -> pd.DataFrame:
     """What `write_table` wrote."""
-    return pd.read_parquet(_existing(path))
+    with _naming(path):
+        return pd.read_parquet(path)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -79,11 +85,23 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """What `write_arrays` wrote."""
-    with np.load(_existing(path), allow_pickle=False) as arrays:
+    with _naming(path), np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
-def _existing(path: Path) -> Path:
-    if not path.exists():
-        raise StoreError(f"{path} does not exist; the stage that writes it has not run")
-    return path
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with _naming(path):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """What goes wrong while reading becomes one line that names the file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} does not exist; the stage that writes it has not run") from error
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise StoreError(f"{path} is damaged: {reason[0][:200]}") from error

@@ -16,7 +16,14 @@ import pandas as pd
 
 from genvec import trees
 from genvec.store.checkpoints import load_tree, record_path, save_tree
-from genvec.store.files import StoreError, read_json, read_table, write_json, write_table
+from genvec.store.files import (
+    StoreError,
+    read_json,
+    read_table,
+    sha256_of,
+    write_json,
+    write_table,
+)
 from genvec.types import Zoo
 
 FORMAT_VERSION = 1
@@ -99,6 +106,7 @@ def complete_zoo(path: Path) -> None:
     finished = {
         "complete": True,
         "shapes": {name.removeprefix("params/"): shape for name, shape in shapes.items()},
+        "members_sha256": sha256_of(path / "members.parquet"),
         "segments": records,
     }
     write_json(path / "manifest.json", {**manifest, **finished})
@@ -132,6 +140,8 @@ def load_zoo(
     if not manifest["complete"]:
         _refuse_unfinished(path)
         raise StoreError(f"{path} is unfinished: run its experiment again to complete it")
+    if sha256_of(path / "members.parquet") != manifest["members_sha256"]:
+        raise StoreError(f"{path / 'members.parquet'} is damaged: not the SHA-256 of the manifest")
     table = read_table(path / "members.parquet")
     rows = _select(table, split, members, finite_only)
     parts = []
