@@ -59,9 +59,15 @@ def _default() -> ConfigDict:
         "hparams": {"learning_rate": 1e-2, "beta": 1.0},  # a number, or (low, high) log-uniformly
         "steps": 600,
         "batch_size": 32,
-        "width": 16,  # members in one vmap: on a CPU a few stay in the cache
+        # plan: how members are run at once, or "auto" to time a few; width: members in one vmap, of
+        # which a few stay in a CPU's cache; precision: of matmuls, on accelerators
+        "plan": "scan",
+        "width": 16,
+        "precision": "float32",
         "segment_size": 256,  # members committed together
+        "cells": {},  # name → what differs from the above, for a zoo of several architectures
     }
+    config.cell = ""  # which one the encoders read; it may be left out where there is only one
     # augment: spread of the random rescaling of hidden neurons, 0 for none. It leaves a member's
     # function as it is, so that the graph encoder cannot learn the members by heart.
     config.encoders = {

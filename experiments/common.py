@@ -1,17 +1,19 @@
 """What every script shares: flags, the check before any compute, devices, clock and bars."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import jax
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
+from experiments import processes
 from genvec.classes import CLASSIFIERS
 from genvec.data import DatasetNotPrepared, class_indices, load_dataset
 from genvec.encoders import ENCODERS
@@ -20,22 +22,44 @@ from genvec.mixtures import MixtureData, assign_splits, group_by_class
 from genvec.objectives import objective_name, weighted_sum
 from genvec.registry import lookup
 from genvec.represent import REPRESENTATIONS, Context
-from genvec.store import RunFolder, StoreError, claim_run, read_json, write_json
+from genvec.store import RunFolder, StoreError, claim_run, lock_folder, read_json, write_json
 from genvec.types import Dataset, Family, Split
-from genvec.zoo import check_hparams
+from genvec.zoo import PLANS, PRECISIONS, Task, check_hparams
 
 STREAMS = ("classes", "mixtures", "zoo", "encoders", "evaluate")  # of random numbers; only append
 
 config_flags.DEFINE_config_file("config", None, "What to run, such as configs/digits.py:smoke.")
+flags.DEFINE_integer("cpu_devices", 0, "Devices that JAX sees in the CPU; one a core by default.")
 flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config name> by default.")
+
+
+class Cell(NamedTuple):
+    """One homogeneous part of the zoo."""
+
+    family: Family
+    settings: Any  # config.zoo, with what the cell has of its own
+
+    @property
+    def task(self) -> Task:
+        return Task(self.family, self.settings.steps, self.settings.batch_size)
 
 
 class Setup(NamedTuple):
     """What a checked config stands for."""
 
     dataset: Dataset
-    family: Family
+    cells: dict[str, Cell]
+    cell: str  # that the encoders read; "" while none of several is chosen
     split: Split
+
+    @property
+    def family(self) -> Family:
+        """Of the cell that the encoders read."""
+        return self.cells[self.cell].family
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM, as Ctrl-C."""
 
 
 def main(stage: Callable[[Any, RunFolder], Any]) -> None:
@@ -47,22 +71,35 @@ def main(stage: Callable[[Any, RunFolder], Any]) -> None:
 def _run(stage, argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    jax.config.update("jax_num_cpu_devices", os.cpu_count())  # each core trains its own members
+    cores = flags.FLAGS.cpu_devices or os.cpu_count()
+    jax.config.update("jax_num_cpu_devices", cores)  # each core trains its own members
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
     config = flags.FLAGS.config
     jax.config.update("jax_disable_most_optimizations", config.quick_compile)
     run = RunFolder(flags.FLAGS.workdir or os.path.join("runs", config.name))
     try:
+        processes.join()
+        signal.signal(signal.SIGTERM, _stop)  # after JAX has set a handler of its own
         check(config)
     except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
     try:
-        claim_run(run, config.to_dict())
-        stage(config, run)
+        with lock_folder(run.path) if processes.is_first() else nullcontext():
+            if processes.is_first():
+                claim_run(run, config.to_dict())
+            stage(config, run)
     except StoreError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(f"\ninterrupted; the same command goes on where it was, in {run.path}")
+    except KeyboardInterrupt as signal_:
+        what, code = ("stopped", 143) if isinstance(signal_, Stopped) else ("interrupted", 130)
+        message = f"{what}; the same command goes on where it was, in {run.path}"
+        print(f"\n{message}", file=sys.stderr, flush=True)
+        os._exit(code)  # a program that still runs on a device is abandoned, not waited for
+
+
+def _stop(*_) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    raise Stopped
 
 
 def stream(config: Any, name: str) -> jax.Array:
@@ -88,14 +125,15 @@ def check(config: Any) -> Setup:
             lookup(CLASSIFIERS, name, kind="classifier")(num_classes, **classifier.args)
     with _named("config.mixtures"):
         split = splits(config)
-    with _named("config.zoo"):
-        family = family_of(config, dataset.images.shape[1:])
-        check_hparams(family, init=config.zoo.init, hparams=config.zoo.hparams.to_dict())
-        _positive(config.zoo, "steps", "batch_size", "width", "segment_size")
+    cells = cells_of(config, dataset.images.shape[1:])
+    with _named("config.cell"):
+        cell = config.cell or (next(iter(cells)) if len(cells) == 1 else "")
+        family = lookup(cells, cell, kind="cell").family if cell else None
     for name, encoder in config.encoders.items():
         with _named(f"config.encoders.{name}"):
             lookup(REPRESENTATIONS, encoder.representation, kind="representation")
-            make_encoder(encoder, family, num_classes)
+            if family is not None:
+                make_encoder(encoder, family, num_classes)
             weighted_sum(encoder.objective.to_dict())
             _positive(encoder.train, "steps", "batch_size", "learning_rate")
             if encoder.augment < 0 or not encoder.seeds:
@@ -113,7 +151,7 @@ def check(config: Any) -> Setup:
             raise ValueError(f"num_samples is {config.controls.num_samples}; each must be positive")
     with _named("config.report"):
         _positive(config.report, "num_samples")
-    return Setup(dataset, family, split)
+    return Setup(dataset, cells, cell, split)
 
 
 def _positive(section: Any, *names: str) -> None:
@@ -147,10 +185,30 @@ def splits(config: Any) -> Split:
     return assign_splits(config.seed, config.mixtures.num, **args)
 
 
-def family_of(config: Any, image_shape) -> Family:
-    """The family of generative models that the config names, for images of this shape."""
-    make = lookup(FAMILIES, config.zoo.family.name, kind="family")
-    return make(tuple(image_shape), **config.zoo.family.args)
+def cells_of(config: Any, image_shape) -> dict[str, Cell]:
+    """The cells of the zoo: `config.zoo` itself, or one for each entry of `config.zoo.cells`.
+
+    What an entry holds takes the place of what `config.zoo` says.
+    """
+    base = config.zoo.to_dict()
+    entries = base.pop("cells") or {base["family"]["name"]: {}}
+    cells = {}
+    for name, own in entries.items():
+        section = f"config.zoo.cells.{name}" if config.zoo.cells else "config.zoo"
+        with _named(section):
+            if unknown := set(own) - set(base):
+                raise KeyError(f"{sorted(unknown)}; known: {', '.join(sorted(base))}")
+            if not name.isidentifier():
+                raise ValueError(f"{name!r} cannot name a folder; use letters, digits and _")
+            settings: Any = ConfigDict({**base, **own})
+            make = lookup(FAMILIES, settings.family.name, kind="family")
+            family = make(tuple(image_shape), **settings.family.args)
+            check_hparams(family, init=settings.init, hparams=settings.hparams.to_dict())
+            _positive(settings, "steps", "batch_size", "width", "segment_size")
+            lookup({**PLANS, "auto": None}, settings.plan, kind="plan")
+            lookup(PRECISIONS, settings.precision, kind="precision")
+            cells[name] = Cell(family, settings)
+    return cells
 
 
 def make_encoder(encoder: Any, family: Family, num_classes: int) -> Any:

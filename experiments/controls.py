@@ -23,7 +23,7 @@ def run_stage(config, run) -> None:
         return
     setup = check(config)
     with clock(run, "controls"):
-        zoo = load_zoo(run.zoo, finite_only=True)
+        zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
         data = mixture_data(setup.dataset, run)
         test = TestMembers(zoo.members, config.seed)
         inputs = {

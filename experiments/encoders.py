@@ -35,7 +35,7 @@ def run_stage(config, run) -> None:
         return
     setup = check(config)
     with clock(run, "encoders"):
-        zoo = load_zoo(run.zoo, split=("train", "val"), finite_only=True)
+        zoo = load_zoo(run.zoo, cell=setup.cell, split=("train", "val"), finite_only=True)
         data = mixture_data(setup.dataset, run)
         for entry, seed in pending:
             _train(config, run, setup, entry, seed, zoo, data)

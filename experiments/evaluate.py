@@ -56,7 +56,7 @@ def run_stage(config, run) -> None:
         return
     setup = check(config)
     with clock(run, "evaluation"):
-        zoo = load_zoo(run.zoo, finite_only=True)
+        zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
         data = mixture_data(setup.dataset, run)
         test = TestMembers(zoo.members, config.seed)
         encoders = {}
@@ -69,9 +69,9 @@ def run_stage(config, run) -> None:
     best = min(encoders, key=lambda name: encoders[name]["val_angle_deg_mean"])
     metrics = {
         "dataset": config.data.name,
-        "family": config.zoo.family.name,
+        "family": setup.family.name,
         "classes": read_json(run.classes)["classes"],
-        "init": config.zoo.init,
+        "init": zoo.manifest["init"],
         "num_members": {name: len(rows) for name, rows in test.rows.items()},
         "num_diverged": zoo.manifest["num_members"] - len(zoo.members),
         "controls": read_json(run.controls),

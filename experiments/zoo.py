@@ -1,72 +1,186 @@
-"""Stage 2: sample the mixtures and train the zoo, going on where an earlier run stopped."""
+"""Stage 2: sample the mixtures and train the zoo, going on where an earlier run stopped.
+
+python -m experiments.zoo --config=configs/digits.py [--profile]
+"""
 
 import importlib.metadata
+import statistics
+import sys
+import time
+from contextlib import nullcontext
+from functools import partial
 
 import jax
 import numpy as np
 import pandas as pd
+from absl import flags
 
 from experiments.common import bar, check, clock, main, mixture_data, stream
+from experiments.processes import agree, is_first, wait_until
+from genvec import trees
 from genvec.mixtures import sample_mixtures, triplet_mixtures
 from genvec.store import (
-    complete_zoo,
+    complete_cell,
+    create_cell,
     create_zoo,
     missing_segments,
     read_json,
     read_manifest,
     segment_rows,
+    verify_cell,
     write_segment,
 )
 from genvec.symmetry import check_spec, spec_to_json
-from genvec.zoo import member_inputs, train_zoo
+from genvec.zoo import (
+    MemberInputs,
+    Plan,
+    Tuned,
+    chunk_runner,
+    member_inputs,
+    step_flops,
+    train_zoo,
+    tune,
+)
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+PROFILED_STEPS = 20
+
+flags.DEFINE_bool("profile", False, "Write a trace of 20 training steps to WORKDIR/profile first.")
 
 
 def run_stage(config, run) -> None:
     setup, chosen = check(config), read_json(run.classes)
-    parts = sample_mixtures(
+    mixtures = sample_mixtures(
         stream(config, "mixtures"),
         config.mixtures.num,
         len(chosen["classes"]),
         config.mixtures.alpha,
     )
-    mixtures = np.asarray(parts)
+    mixtures = np.asarray(mixtures)
     mixtures = np.concatenate([mixtures, triplet_mixtures(mixtures, setup.split.triplets)])
-    inputs = member_inputs(
-        stream(config, "zoo"),
-        mixtures,
-        setup.family,
-        init=config.zoo.init,
-        hparams=config.zoo.hparams.to_dict(),
-    )
-    if not (run.zoo / "manifest.json").exists():
-        check_spec(setup.family.spec, setup.family.init(jax.random.key(0))[0])
-        table = members_table(setup.split, mixtures, chosen["classes"], inputs.hparams)
-        create_zoo(run.zoo, manifest(config, setup.family, chosen["classes"]), table)
-    header = read_manifest(run.zoo)
-    if header["complete"]:
-        return
-    rows = segment_rows(header)
-    segments = {number: rows[number] for number in missing_segments(run.zoo)}
-    done = len(mixtures) - sum(part.stop - part.start for part in segments.values())
-    with clock(run, "zoo"), bar(len(mixtures), "zoo", "member", done) as progress:
+    inputs = {name: _inputs(config, cell, mixtures) for name, cell in setup.cells.items()}
+    data = mixture_data(setup.dataset, run)
+    with clock(run, "zoo") if is_first() else nullcontext():
+        if is_first():
+            create_zoo(run.zoo, list(setup.cells))
+            for name, cell in setup.cells.items():
+                table = members_table(
+                    setup.split, mixtures, chosen["classes"], inputs[name].hparams
+                )
+                header = partial(manifest, config, cell, chosen["classes"])
+                _prepare(run.zoo / name, name, cell, header, table, inputs[name], data)
+        for name, segments in _shares(run.zoo, setup.cells, len(mixtures)).items():
+            _train(run, name, setup.cells[name], inputs[name], data, segments)
+        for name in setup.cells:
+            _complete(run.zoo / name)
+
+
+def _inputs(config, cell, mixtures) -> MemberInputs:
+    hparams = cell.settings.hparams.to_dict()
+    key = stream(config, "zoo")
+    return member_inputs(key, mixtures, cell.family, init=cell.settings.init, hparams=hparams)
+
+
+def _shares(zoo, cells, num) -> dict[str, dict[int, slice]]:
+    """What this process is to train: of each cell every so many-th segment that is missing."""
+    sizes = [-(-num // cell.settings.segment_size) for cell in cells.values()]
+    todo = [np.zeros(size, bool) for size in sizes]
+    if is_first():
+        for mask, name in zip(todo, cells, strict=True):
+            mask[missing_segments(zoo / name)] = True
+    todo = np.split(agree(np.concatenate(todo)), np.cumsum(sizes)[:-1])
+    shares = {}
+    for name, mask in zip(cells, todo, strict=True):
+        mine = np.flatnonzero(mask)[jax.process_index() :: jax.process_count()]
+        rows = segment_rows(read_manifest(zoo / name))
+        if len(mine):
+            shares[name] = {int(n): rows[n] for n in mine}
+    return shares
+
+
+def _train(run, name, cell, inputs, data, segments) -> None:
+    """The visible loop: trains the segments, saves each, shows how it goes."""
+    header = read_manifest(run.zoo / name)
+    plan = Plan(header["plan"], header["vmap_width"])
+    runner = chunk_runner(plan, cell.task, precision=cell.settings.precision)
+    if flags.FLAGS.profile and is_first():
+        _profile(run.path / "profile", runner, inputs, data)
+    num = sum(part.stop - part.start for part in segments.values())
+    total = len(inputs.mixture) if jax.process_count() == 1 else num
+    flops = step_flops(inputs, data, runner.task) * runner.task.steps
+    loss_name = f"{runner.task.family.players[0].name}_loss"
+    begin, losses = time.perf_counter(), []
+    with bar(total, f"zoo {name}", "member", total - num) as progress:
+
+        def on_chunk(num):
+            progress.update(num)
+            done = progress.n - progress.initial
+            rate = flops * done / (time.perf_counter() - begin) / 1e9
+            loss = f", median loss {statistics.median(losses):.4g}" if losses else ""
+            progress.set_postfix_str(f"{rate:.3g} GFLOP/s{loss}")
 
         def on_segment(number, trained):
-            write_segment(run.zoo, number, trained)
-            progress.update(len(trained.metrics["finite"]))
+            write_segment(run.zoo / name, number, trained)
+            finite = trained.metrics["finite"]
+            losses[:] = trained.metrics[loss_name][finite].tolist()
+            if not finite.all():
+                odd = (segments[number].start + np.flatnonzero(~finite)).tolist()
+                progress.write(f"{name}: members {odd} diverged; they are kept, and flagged")
 
-        train_zoo(
-            inputs,
-            mixture_data(setup.dataset, run),
-            segments,
-            on_segment,
-            family=setup.family,
-            steps=config.zoo.steps,
-            batch_size=config.zoo.batch_size,
-            width=config.zoo.width,
-        )
-        complete_zoo(run.zoo)
+        train_zoo(runner, inputs, data, segments, on_segment, on_chunk)
+
+
+def _prepare(path, name, cell, header, table, inputs, data) -> None:
+    """Writes down what the cell is to be, or holds what is there against it."""
+    if (path / "manifest.json").exists():
+        damaged = verify_cell(path)
+        for number, reason in damaged.items():
+            what = "what it is" if number < 0 else f"segment {number}"
+            print(f"{name}: {what} is made again: {reason}", file=sys.stderr)
+        if -1 not in damaged:
+            return
+    settings = cell.settings
+    check_spec(cell.family.spec, cell.family.init(jax.random.key(0))[0])
+    plan, trials = Plan(settings.plan, settings.width), []
+    if settings.plan == "auto":
+        share = len(table) // jax.process_count()
+        args = {"num_members": share, "precision": settings.precision}
+        tuned = tune(trees.take(inputs, slice(0, 256)), data, cell.task, **args)
+        plan, trials = tuned.runner.plan, _report(name, tuned)
+    create_cell(path, header(plan, trials), table)
+
+
+def _report(name: str, tuned: Tuned) -> list[dict]:
+    """Prints what the autotuner tried and chose; the same for the manifest."""
+    rows = [{**t.plan._asdict(), "seconds": t.seconds, "cost_s": t.cost} for t in tuned.trials]
+    for row in rows:
+        speed = f"{row['seconds'] * 1e6:.4g} µs a step and member"
+        print(f"{name}: {row['name']} × {row['width']}: {speed}")
+    plan = tuned.runner.plan
+    why = f"{sum(t.cost for t in tuned.trials):.0f} s of trials" if rows else "too short to tune"
+    print(f"{name}: runs as {plan.name} × {plan.width} ({why})")
+    return rows
+
+
+def _profile(folder, runner, inputs, data) -> None:
+    chunk = trees.take(inputs, np.arange(runner.size) % len(inputs.mixture))
+    carry = runner.advance(runner.start(chunk), 0, 1, chunk, data)
+    jax.block_until_ready(carry)
+    with jax.profiler.trace(str(folder), create_perfetto_trace=True):
+        steps = min(PROFILED_STEPS, runner.task.steps)
+        jax.block_until_ready(runner.advance(carry, 0, steps, chunk, data))
+    print(
+        f"trace of {steps} steps of {runner.size} members in {folder}: open perfetto_trace.json.gz"
+    )
+
+
+def _complete(path) -> None:
+    """The first process writes the manifest once all segments are there; the others wait for it."""
+    if is_first():
+        wait_until(lambda: not missing_segments(path))
+        complete_cell(path)
+    else:
+        wait_until(lambda: read_manifest(path)["complete"])
 
 
 def members_table(split, mixtures, classes, hparams) -> pd.DataFrame:
@@ -81,19 +195,23 @@ def members_table(split, mixtures, classes, hparams) -> pd.DataFrame:
     return pd.DataFrame(columns | {name: np.asarray(value) for name, value in hparams.items()})
 
 
-def manifest(config, family, classes) -> dict:
-    """Everything that made the zoo, in plain values."""
+def manifest(config, cell, classes, plan, trials) -> dict:
+    """Everything that made the cell, in plain values."""
     return {
-        "family": family.name,
-        "architecture": family.architecture,
-        "spec": spec_to_json(family.spec),
+        "family": cell.family.name,
+        "architecture": cell.family.architecture,
+        "spec": spec_to_json(cell.family.spec),
         "dataset": config.data.name,
         "classes": classes,
         "seed": config.seed,
-        "config": {"mixtures": config.mixtures.to_dict(), "zoo": config.zoo.to_dict()},
-        "init": config.zoo.init,
-        "segment_size": config.zoo.segment_size,
-        "vmap_width": config.zoo.width,
+        "config": {"mixtures": config.mixtures.to_dict(), "zoo": cell.settings.to_dict()},
+        "init": cell.settings.init,
+        "segment_size": cell.settings.segment_size,
+        "plan": plan.name,
+        "vmap_width": plan.width,
+        "trials": trials,
+        "precision": cell.settings.precision,
+        "num_processes": jax.process_count(),
         "num_devices": jax.device_count(),
         "platform": jax.devices()[0].device_kind,
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},

@@ -42,17 +42,15 @@ def write_fake_run(
 
     store.write_json(run.config, {"seed": seed, "data": {"name": "digits"}, "zoo": {"steps": 600}})
     store.write_json(run.classes, _classes(generator, class_names))
-    store.write_json(
-        run.zoo / "manifest.json",
-        {
-            "family": "vae",
-            "init": "independent",
-            "classes": list(class_names),
-            "num_members": len(members),
-            "versions": {"jax": "0.10.2"},
-        },
-    )
-    store.write_table(run.zoo / "members.parquet", members)
+    store.create_zoo(run.zoo, ["vae"])
+    manifest = {
+        "family": "vae",
+        "init": "independent",
+        "classes": list(class_names),
+        "segment_size": 64,
+        "versions": {"jax": "0.10.2"},
+    }
+    store.create_cell(run.zoo / "vae", manifest, members)
     metrics = {}
     for name, spread in encoders.items():
         metrics[name] = _encoder(generator, run, name, spread, members, mixtures)

@@ -112,7 +112,7 @@ def test_a_killed_run_ends_in_the_same_zoo(finished, tmp_path):
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
-    first = tmp_path / "zoo" / "segments" / "00000.json"
+    first = tmp_path / "zoo" / "vae" / "segments" / "00000.json"
     deadline = time.monotonic() + 300
     while not first.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)

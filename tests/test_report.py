@@ -138,7 +138,7 @@ def test_edge_sheets_take_the_nearest_members(run):
 def test_composition_angle_by_hand(tmp_path):
     """Pure 0 plus pure 2 is (½, ½, 0): 0° from it; with a stranger (½, 0, ½): 60° from it."""
     run = write_fake_run(tmp_path / "digits", num_members=40, num_triplets=2, num_samples=1)
-    members = store.read_table(run.zoo / "members.parquet")
+    members = store.read_table(run.zoo / "vae" / "members.parquet")
     path = run.encoder("graph/graph/n_pair") / "embeddings.parquet"
     table = store.read_table(path)  # a row a member, in order
     for triplet, second in enumerate(([0, 1, 0], [0, 0, 1])):
@@ -171,8 +171,7 @@ def test_only_a_zoo(tmp_path):
     """Every other stage is still to run: each section says so, and nothing fails."""
     full = write_fake_run(tmp_path / "full", num_members=40)
     run = store.RunFolder(tmp_path / "bare")
-    run.zoo.mkdir(parents=True)
-    shutil.copy(full.zoo / "members.parquet", run.zoo)
+    shutil.copytree(full.zoo, run.zoo)
     html = write_report(run).read_text(encoding="utf-8")
     for sentence in (
         "Nothing has been evaluated yet",

@@ -52,13 +52,32 @@ def members(num=10):
     return pd.DataFrame({"member": range(num), "split": split, "mixture_a": np.linspace(0, 1, num)})
 
 
+def fill(cell, seed=0):
+    """Trains what is missing, and completes the cell."""
+    rows = store.segment_rows(store.read_manifest(cell))
+    for number in store.missing_segments(cell):
+        store.write_segment(cell, number, segment(rows[number], seed))
+    store.complete_cell(cell)
+
+
+def write_cell(cell, family="vae", seed=0):
+    store.create_cell(cell, {"family": family, "segment_size": 4}, members())
+    fill(cell, seed)
+    return cell
+
+
 @pytest.fixture
 def zoo(tmp_path):
-    path = tmp_path / "zoo"
-    store.create_zoo(path, {"family": "vae", "segment_size": 4}, members())
-    for number, rows in enumerate(store.segment_rows(store.read_manifest(path))):
-        store.write_segment(path, number, segment(rows))
-    store.complete_zoo(path)
+    """One cell, read as a zoo of its own."""
+    return write_cell(tmp_path / "zoo")
+
+
+@pytest.fixture
+def zoo_of_two(tmp_path):
+    path = tmp_path / "two"
+    store.create_zoo(path, ["vae", "wide"])
+    for seed, cell in enumerate(store.cell_paths(path).values()):
+        write_cell(cell, seed=seed)
     return path
 
 
@@ -151,7 +170,9 @@ def test_other_bytes_of_the_right_size_are_noticed(zoo):
     """Storage that is whole but holds other numbers: only the SHA-256 can tell."""
     rows = slice(4, 8)
     store.write_segment(zoo, 1, segment(rows, seed=99))
-    with pytest.raises(StoreError, match=r"damaged: (params|metrics)/"):
+    with pytest.raises(
+        StoreError, match=r"damaged: (params|metrics)/.*; run its experiment again.* train the dam"
+    ):
         genvec.load_zoo(zoo)
 
 
@@ -169,13 +190,97 @@ def test_damage_to_manifest_or_members_is_named_in_one_line(zoo, name, damage):
 
 
 def test_an_unfinished_zoo_says_how_far_it_is(tmp_path):
-    store.create_zoo(tmp_path, {"segment_size": 4}, members())
+    store.create_cell(tmp_path, {"segment_size": 4}, members())
     store.write_segment(tmp_path, 0, segment(slice(0, 4)))
     assert store.missing_segments(tmp_path) == [1, 2]
     with pytest.raises(StoreError, match="1 of 3 segments are there"):
         genvec.load_zoo(tmp_path)
     with pytest.raises(StoreError, match="unfinished"):
-        store.complete_zoo(tmp_path)
+        store.complete_cell(tmp_path)
+
+
+def as_version_1(zoo):
+    """Rewrites a cell's manifest as the first version had it."""
+    manifest = json.loads((zoo / "manifest.json").read_text()) | {"format_version": 1}
+    del manifest["sha256"], manifest["members_sha256"]
+    (zoo / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_cells_are_read_by_name(zoo_of_two):
+    manifest = json.loads((zoo_of_two / "manifest.json").read_text())
+    assert manifest == {"format_version": 2, "cells": ["vae", "wide"]}
+    zoos = genvec.load_cells(zoo_of_two, split="train")
+    assert list(zoos) == ["vae", "wide"]
+    for seed, (name, read) in enumerate(zoos.items()):
+        expected = kernel(segment(slice(0, 4), seed))
+        np.testing.assert_array_equal(kernel(read)[:4], expected)
+        np.testing.assert_array_equal(
+            kernel(genvec.load_zoo(zoo_of_two, "train", cell=name)), kernel(read)
+        )
+        np.testing.assert_array_equal(
+            kernel(genvec.load_zoo(zoo_of_two / name, "train")), kernel(read)
+        )
+    assert np.any(kernel(zoos["vae"]) != kernel(zoos["wide"]))
+
+
+def test_which_cell_must_be_told_where_there_are_several(zoo_of_two, zoo):
+    with pytest.raises(ValueError, match="holds the cells vae, wide; name one: cell=…"):
+        genvec.load_zoo(zoo_of_two)
+    with pytest.raises(ValueError, match="no cell 'vea'; known: vae, wide"):
+        genvec.load_zoo(zoo_of_two, cell="vea")
+    with pytest.raises(StoreError, match="a zoo of the cells vae, wide, not a cell"):
+        store.read_manifest(zoo_of_two)
+    assert len(genvec.load_zoo(zoo).members) == 10  # one cell needs no name
+
+
+def test_a_zoo_of_one_cell_needs_no_name(tmp_path):
+    store.create_zoo(tmp_path, ["vae"])
+    write_cell(tmp_path / "vae")
+    assert len(genvec.load_zoo(tmp_path).members) == 10
+
+
+def test_a_zoo_of_version_1_is_one_cell_named_after_its_family(zoo):
+    whole = kernel(genvec.load_zoo(zoo))
+    as_version_1(zoo)
+    assert store.cell_paths(zoo) == {"vae": zoo}
+    store.create_zoo(zoo, ["vae"])  # as the same experiment does
+    np.testing.assert_array_equal(kernel(genvec.load_zoo(zoo)), whole)
+    np.testing.assert_array_equal(kernel(genvec.load_cells(zoo)["vae"]), whole)
+    with pytest.raises(ValueError, match="no cell 'wide'; known: vae"):
+        genvec.load_zoo(zoo, cell="wide")
+    (zoo / "segments" / "00001.json").write_text("{")
+    assert list(store.verify_cell(zoo)) == [1]
+    fill(zoo)
+    assert store.read_manifest(zoo)["format_version"] == 1
+    np.testing.assert_array_equal(kernel(genvec.load_zoo(zoo)), whole)
+
+
+def test_a_zoo_keeps_its_cells(tmp_path):
+    store.create_zoo(tmp_path, ["vae", "wide"])
+    store.create_zoo(tmp_path, ["vae", "wide"])
+    with pytest.raises(StoreError, match="has the cells vae, wide, not vae, gan"):
+        store.create_zoo(tmp_path, ["vae", "gan"])
+    (tmp_path / "manifest.json").write_text('{"format_version": 2, "cells": [')
+    with pytest.raises(StoreError, match=r"manifest.json is damaged"):
+        store.cell_paths(tmp_path)
+    store.create_zoo(tmp_path, ["vae", "wide"])  # mends the list
+    assert store.cell_paths(tmp_path) == {"vae": tmp_path / "vae", "wide": tmp_path / "wide"}
+    for names in (["a/b"], [".."], [""], ["vae", "vae"]):
+        with pytest.raises(ValueError, match="names are letters"):
+            store.create_zoo(tmp_path / "new", names)
+
+
+def test_any_flipped_bit_of_a_manifest_is_noticed(tmp_path):
+    store.create_cell(tmp_path, {"family": "vae", "segment_size": 4}, members())
+    path, manifest = tmp_path / "manifest.json", store.read_manifest(tmp_path)
+    content = path.read_bytes()
+    for place in range(len(content)):
+        flipped = bytes([content[place] ^ 1])
+        path.write_bytes(content[:place] + flipped + content[place + 1 :])
+        with pytest.raises(StoreError):
+            store.read_manifest(tmp_path)
+    path.write_bytes(content)
+    assert store.read_manifest(tmp_path) == manifest
 
 
 def test_no_zoo_and_a_newer_zoo_are_refused(tmp_path, zoo):
@@ -183,7 +288,7 @@ def test_no_zoo_and_a_newer_zoo_are_refused(tmp_path, zoo):
         genvec.load_zoo(tmp_path)
     manifest = json.loads((zoo / "manifest.json").read_text())
     (zoo / "manifest.json").write_text(json.dumps(manifest | {"format_version": 99}))
-    with pytest.raises(StoreError, match=r"format version 99.*up to 1"):
+    with pytest.raises(StoreError, match=r"format version 99.*up to 2"):
         genvec.load_zoo(zoo)
 
 
@@ -214,13 +319,19 @@ def test_kill_while_segments_are_written_loses_no_committed_one(tmp_path):
             break
     process.wait(timeout=60)
     process.stdout.close()
-    store.create_zoo(tmp_path, {"segment_size": 4}, members())
+    store.create_cell(tmp_path, {"segment_size": 4}, members())
+    (tmp_path / "segments" / "00999").mkdir()  # as if killed between a checkpoint and its record
+    assert not store.verify_cell(tmp_path)
+    names = {path.name for path in (tmp_path / "segments").iterdir()}
+    committed = {name.removesuffix(".json") for name in names}
+    assert {"00000", "00001", "00002", "00003"} <= committed and "00999" not in committed
+    assert names == committed | {f"{name}.json" for name in committed}
     missing = store.missing_segments(tmp_path)
     assert not {0, 1, 2} & set(missing)
     for number in missing:
         store.write_segment(tmp_path, number, segment(slice(4 * number, min(4 * number + 4, 10))))
     store.write_segment(tmp_path, 2, segment(slice(8, 10)))  # the last one is shorter here
-    store.complete_zoo(tmp_path)
+    store.complete_cell(tmp_path)
     read = genvec.load_zoo(tmp_path)
     np.testing.assert_array_equal(kernel(read)[4:8], kernel(segment(slice(4, 8))))
 

@@ -8,9 +8,10 @@ import pytest
 
 from genvec import trees
 from genvec.types import Family, Player, Spec
-from genvec.zoo import member_inputs, train_member, train_zoo
+from genvec.zoo import PLANS, Plan, Task, chunk_runner, member_inputs, train_member, train_zoo
 
 STEPS = 30
+PLAN = Plan("scan", 2)
 MIXTURES = jnp.array([[1.0, 0, 0], [0, 1, 0], [0.2, 0.3, 0.5], [0, 0, 1], [0.5, 0.5, 0]])
 
 
@@ -18,19 +19,15 @@ def inputs_of(family, init="independent", **hparams):
     return member_inputs(jax.random.key(0), MIXTURES, family, init=init, hparams=hparams)
 
 
-def trained(family, inputs, data, segments, width=2):
+def trained(family, inputs, data, segments, plan=PLAN, **options):
     parts = {}
-    train_zoo(
-        inputs,
-        data,
-        segments,
-        parts.__setitem__,
-        family=family,
-        steps=STEPS,
-        batch_size=8,
-        width=width,
-    )
+    runner = chunk_runner(plan, Task(family, STEPS, 8), **options)
+    train_zoo(runner, inputs, data, segments, parts.__setitem__)
     return parts
+
+
+def alone(family, inputs, data, steps=STEPS, batch_size=8):
+    return jax.jit(partial(train_member, task=Task(family, steps, batch_size)))(inputs, data)
 
 
 def close(a, b):
@@ -40,10 +37,8 @@ def close(a, b):
 def test_member_of_the_zoo_equals_the_member_trained_alone(family, data):
     inputs = inputs_of(family)
     zoo = trained(family, inputs, data, {0: slice(0, 5)})[0]
-    alone_fn = partial(train_member, family=family, steps=STEPS, batch_size=8)
     for i in (0, 4):
-        alone = jax.jit(alone_fn)(trees.take(inputs, i), data)
-        close(trees.take(zoo, i).params, alone.params)
+        close(trees.take(zoo, i).params, alone(family, trees.take(inputs, i), data).params)
     other = trees.take(zoo.params, 1)  # the negative control: members do differ
     assert not np.allclose(trees.ravel(other), trees.ravel(trees.take(zoo.params, 0)), rtol=1e-2)
 
@@ -55,6 +50,62 @@ def test_segments_do_not_change_members(vae, data):
     assert list(parts) == [7, 9]
     joined = trees.concatenate([parts[7].params, parts[9].params])
     jax.tree.map(np.testing.assert_array_equal, whole.params, joined)  # equal width, equal bits
+
+
+@pytest.mark.parametrize("plan", [Plan(name, 2) for name in sorted(PLANS)] + [Plan("scan", 5)])
+def test_plans_train_the_same_members(vae, data, plan):
+    inputs = inputs_of(vae)
+    usual = trained(vae, inputs, data, {0: slice(0, 5)})[0]
+    other = trained(vae, inputs, data, {0: slice(0, 5)}, plan)[0]
+    close(usual.params, other.params)
+    close(usual.metrics["vae_loss_curve"], other.metrics["vae_loss_curve"])
+    moved = inputs._replace(key=inputs.key[::-1])  # the negative control: other batches
+    moved = trained(vae, moved, data, {0: slice(0, 5)}, plan)[0]
+    assert not np.allclose(
+        moved.params["decoder"]["dense_0"]["kernel"],
+        usual.params["decoder"]["dense_0"]["kernel"],
+        rtol=1e-2,
+    )
+
+
+def test_chunks_are_told_of_and_segments_come_in_order(vae, data):
+    runner, told, numbers = chunk_runner(PLAN, Task(vae, 2, 4)), [], []
+    segments = {4: slice(2, 5), 1: slice(0, 2)}
+    train_zoo(runner, inputs_of(vae), data, segments, lambda n, t: numbers.append(n), told.append)
+    assert numbers == [4, 1]
+    assert sum(told) == 5 and max(told) <= runner.size
+
+
+@pytest.mark.parametrize(
+    ("plan", "precision", "message"),
+    [
+        (Plan("scam", 2), "float32", "unknown plan 'scam'; known: scan, stepped, unrolled"),
+        (Plan("scan", 0), "float32", "width is 0"),
+        (PLAN, "float16", "unknown precision 'float16'; known: bfloat16, float32, tensorfloat32"),
+    ],
+)
+def test_bad_plans_are_refused(vae, plan, precision, message):
+    with pytest.raises((KeyError, ValueError), match=message):
+        chunk_runner(plan, Task(vae, 2, 4), precision=precision)
+
+
+def test_bfloat16_is_asked_of_every_matmul_and_of_nothing_else(vae, data):
+    """A CPU computes in float32 whatever is asked, so the request itself is looked at."""
+
+    def program(precision):
+        runner = chunk_runner(PLAN, Task(vae, 3, 4), precision=precision)
+        inputs = trees.take(inputs_of(vae), np.arange(runner.size) % 5)
+        carry = runner.start(inputs)
+        text = str(jax.make_jaxpr(lambda c: runner.advance(c, 0, 3, inputs, data))(carry))
+        return text.count("dot_general["), text.count("BF16_BF16_F32"), carry
+
+    dots, asked, carry = program("bfloat16")
+    assert dots > 10 and asked >= dots
+    assert {leaf.dtype.name for leaf in jax.tree.leaves((carry.params, carry.opt_states))} <= {
+        "float32",
+        "int32",
+    }
+    assert program("float32")[1] == 0  # the negative control
 
 
 def test_a_nan_member_leaves_the_others_untouched(vae, data):
@@ -77,8 +128,7 @@ def test_a_nan_member_leaves_the_others_untouched(vae, data):
 
 
 def test_training_lowers_the_loss_and_tells_mixtures_apart(family, data):
-    run = partial(train_member, family=family, steps=400, batch_size=16)
-    member = jax.jit(run)(trees.take(inputs_of(family), 0), data)
+    member = alone(family, trees.take(inputs_of(family), 0), data, 400, 16)
     name = family.players[0].name
     curve = member.metrics[f"{name}_loss_curve"]
     assert curve.shape == (32,)
@@ -89,9 +139,7 @@ def test_training_lowers_the_loss_and_tells_mixtures_apart(family, data):
 
 
 def test_metrics_are_averaged_in_the_proportions_of_the_mixture(vae, data):
-    member = jax.jit(partial(train_member, family=vae, steps=3, batch_size=8))(
-        trees.take(inputs_of(vae), 2), data
-    )
+    member = alone(vae, trees.take(inputs_of(vae), 2), data, steps=3)
     x = np.asarray(data.heldout_images, np.float32) / 255
     hparams = trees.take(inputs_of(vae), 2).hparams
     values = vae.evaluate(member.params, {}, jax.random.key(0), jnp.asarray(x), hparams)
@@ -176,8 +224,7 @@ def test_players_take_turns_and_hold_the_others_still(data):
         sample=lambda *_: None,
         evaluate=lambda params, state, key, x, hparams: {},
     )
-    run = partial(train_member, family=family, steps=2, batch_size=4)
-    member = run(trees.take(inputs_of(family), 0), data)
+    member = train_member(trees.take(inputs_of(family), 0), data, Task(family, 2, 4))
     # step 0 at full rate: critic −0.1 three times, clipped at −0.25; step 1 at half, clipped again
     np.testing.assert_allclose(member.params["critic"]["w"], -0.25, rtol=1e-6)
     np.testing.assert_allclose(member.params["actor"]["w"], 0.1 + 0.05, rtol=1e-6)

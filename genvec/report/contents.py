@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from genvec.geometry import angle_deg, to_simplex
-from genvec.store import RunFolder, read_arrays, read_json, read_jsonl, read_table
+from genvec.store import (
+    RunFolder,
+    cell_paths,
+    read_arrays,
+    read_json,
+    read_jsonl,
+    read_table,
+)
 
 Value = TypeVar("Value")
 
@@ -53,7 +60,10 @@ def read_contents(run: RunFolder) -> Contents:
       StoreError: there is no zoo.
       ValueError: the zoo's mixtures are of other classes than the run has chosen.
     """
-    members = read_table(run.zoo / "members.parquet").set_index("member").sort_index()
+    config = _read(run.config, read_json, {})
+    cells = cell_paths(run.zoo)  # of several, the one whose members the encoders read
+    cell = cells.get(config.get("cell", ""), next(iter(cells.values())))
+    members = read_table(cell / "members.parquet").set_index("member").sort_index()
     classes = _read(run.classes, read_json, {})
     columns = [c.removeprefix("mixture_") for c in members.columns if c.startswith("mixture_")]
     names = [str(name) for name in classes.get("classes", columns)]
@@ -65,12 +75,12 @@ def read_contents(run: RunFolder) -> Contents:
     if not metrics and encoders:  # not evaluated yet: what the encoders wrote themselves
         metrics = {"encoders": {n: read_json(run.encoder(n) / "metrics.json") for n in encoders}}
     samples = _read(run.samples, read_arrays, {"member": (), "images": ()})
-    written = run.metrics if run.metrics.exists() else run.zoo / "members.parquet"
+    written = run.metrics if run.metrics.exists() else cell / "members.parquet"
     return Contents(
         name=run.path.name,
-        config=_read(run.config, read_json, {}),
+        config=config,
         classes=classes,
-        manifest=_read(run.zoo / "manifest.json", read_json, {}),
+        manifest=_read(cell / "manifest.json", read_json, {}),
         metrics=metrics,
         members=members,
         class_names=tuple(names),

@@ -1,37 +1,43 @@
 """Zoo and run folders on disk; the only place that knows their paths and Orbax."""
 
-from genvec.store.checkpoints import load_tree, record_path, save_tree
-from genvec.store.files import (
-    StoreError,
-    read_arrays,
-    read_json,
-    read_jsonl,
-    read_table,
-    write_arrays,
-    write_atomically,
-    write_json,
-    write_jsonl,
-    write_table,
-)
-from genvec.store.runs import RunFolder, claim_run
-from genvec.store.zoos import (
-    complete_zoo,
-    create_zoo,
-    load_zoo,
+from genvec.store.atomic import DamageError, StoreError, write_atomically
+from genvec.store.cells import (
+    complete_cell,
+    create_cell,
     missing_segments,
     read_manifest,
     segment_rows,
     write_segment,
 )
+from genvec.store.checkpoints import load_tree, record_path, save_tree
+from genvec.store.damage import verify_cell
+from genvec.store.files import (
+    read_arrays,
+    read_json,
+    read_jsonl,
+    read_table,
+    write_arrays,
+    write_json,
+    write_jsonl,
+    write_table,
+)
+from genvec.store.locks import lock_folder
+from genvec.store.runs import RunFolder, claim_run
+from genvec.store.zoos import cell_paths, create_zoo, load_cells, load_zoo
 
 __all__ = [
+    "DamageError",
     "RunFolder",
     "StoreError",
+    "cell_paths",
     "claim_run",
-    "complete_zoo",
+    "complete_cell",
+    "create_cell",
     "create_zoo",
+    "load_cells",
     "load_tree",
     "load_zoo",
+    "lock_folder",
     "missing_segments",
     "read_arrays",
     "read_json",
@@ -41,6 +47,7 @@ __all__ = [
     "record_path",
     "save_tree",
     "segment_rows",
+    "verify_cell",
     "write_arrays",
     "write_atomically",
     "write_json",

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import math
-import os
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,23 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-
-class StoreError(Exception):
-    """A file of a run or a zoo that is missing, damaged, unfinished or of another version."""
-
-
-def write_atomically(path: Path, write_fn) -> None:
-    """Calls `write_fn(temporary path)` and renames: readers see the old file or all of the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    write_fn(temporary)
-    os.replace(temporary, path)
+from genvec.store.atomic import StoreError, read_error, write_atomically
 
 
 def write_json(path: Path, value: Any) -> None:
     """Strict JSON: numpy numbers become plain ones, and what is not finite becomes null."""
-    text = json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
+    text = json_text(value)
     write_atomically(path, lambda p: p.write_text(text))
+
+
+def json_text(value: Any, indent: int | None = 2) -> str:
+    """What `write_json` writes."""
+    return json.dumps(_plain(value), indent=indent, allow_nan=False) + "\n"
 
 
 def _plain(value: Any) -> Any:
@@ -102,6 +95,5 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise StoreError(f"{path} does not exist; the stage that writes it has not run") from error
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise StoreError(f"{path} is damaged: {reason[0][:200]}") from error
+    except Exception as error:  # each format has its own kinds
+        raise read_error(path, error) from error

@@ -1,9 +1,11 @@
 """The run folder: what the stages of one experiment wrote, each readable on its own.
 
+.lock                       who works in the folder (see `genvec.store.locks`)
 config.json                 the whole config of the run
 classes.json                chosen classes, class-distance table, accuracy of the classifiers
 classifiers/<name>/         Orbax: variables of a classifier trained on the images
-zoo/                        manifest.json, members.parquet, segments/ (see `genvec.store.zoos`)
+zoo/                        manifest.json: names of the cells (see `genvec.store.zoos`)
+  <cell>/                   manifest.json, members.parquet, segments/
 encoders/<name>/            embeddings.parquet, log.jsonl, metrics.json of the best seed
   seed_<s>/                 trained/ (Orbax: params, normaliser), log.jsonl
 controls.json               metrics of the controls
@@ -19,7 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genvec.store.files import StoreError, read_json, write_json
+from genvec.store.atomic import StoreError
+from genvec.store.files import read_json, write_json
 
 
 class RunFolder:

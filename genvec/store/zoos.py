@@ -1,115 +1,86 @@
 """The zoo on disk, the interface between training a zoo and reading one.
 
-manifest.json       format version, family and its architecture, symmetry spec, shapes by name,
-                    seeds, package versions, vmap width; SHA-256 of every leaf once complete
-members.parquet     a row a member: split, mixture, hyper-parameters; its metrics once complete
-segments/00000/     Orbax: params, state and metrics of consecutive members, leading axis n
-segments/00000.json its record; a segment without one was interrupted and is trained again
+manifest.json  format version and names of the cells, each a family with one architecture
+<cell>/        manifest.json, members.parquet, segments/ (see `genvec.store.cells`)
+
+A zoo of format version 1 is one cell that lies in the zoo's folder itself.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from genvec import trees
-from genvec.store.checkpoints import load_tree, record_path, save_tree
-from genvec.store.files import (
-    StoreError,
-    read_json,
-    read_table,
-    sha256_of,
-    write_json,
-    write_table,
+from genvec.store.atomic import DamageError, StoreError
+from genvec.store.cells import (
+    FORMAT_VERSION,
+    read_manifest,
+    read_members,
+    read_versioned,
+    refuse_unfinished,
+    segment_path,
+    segment_rows,
 )
+from genvec.store.checkpoints import load_tree
+from genvec.store.files import write_json
 from genvec.types import Zoo
 
-FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test", "sum")  # "sum": the third members of composition triplets
 
 
-def create_zoo(path: Path, manifest: Mapping[str, Any], members: pd.DataFrame) -> None:
-    """Writes down what the zoo is to be: its members with their mixtures and splits.
+def create_zoo(path: Path, cells: Sequence[str]) -> None:
+    """Writes down which cells the zoo is to have; the same again changes nothing, a damaged list is
+    written again.
 
     Args:
       path: of the zoo's folder.
-      manifest: needs "segment_size"; the format version and the number of members are added.
-      members: a row a member, in order.
-    """
-    write_table(path / "members.parquet", members)
-    header = {"format_version": FORMAT_VERSION, "complete": False, "num_members": len(members)}
-    write_json(path / "manifest.json", {**header, **manifest})
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a zoo, complete or not.
+      cells: names, in order; they become folders.
 
     Raises:
-      StoreError: there is none, or it is of a newer format version.
+      StoreError: the zoo is there with other cells.
+      ValueError: a name that is none for a folder, or one that stands there twice.
     """
-    if not (path / "manifest.json").exists():
-        raise StoreError(f"{path} holds no zoo: manifest.json is missing")
-    manifest = read_json(path / "manifest.json")
-    if manifest["format_version"] > FORMAT_VERSION:
+    for name in cells:
+        if not re.fullmatch(r"\w[\w.-]*", name) or list(cells).count(name) > 1:
+            raise ValueError(f"cell {name!r}: names are letters, digits, '_', '-', each once")
+    there = _cells_there(path)
+    if not there:
+        header = {"format_version": FORMAT_VERSION, "cells": list(cells)}
+        write_json(path / "manifest.json", header)
+    elif set(there) != set(cells):
         raise StoreError(
-            f"{path} has format version {manifest['format_version']}, this genvec reads up to "
-            f"{FORMAT_VERSION}; install a newer genvec"
+            f"{path} has the cells {', '.join(there)}, not {', '.join(cells)}; "
+            "choose another --workdir"
         )
-    return manifest
 
 
-def segment_rows(manifest: Mapping[str, Any]) -> list[slice]:
-    """The members of each segment."""
-    num, size = manifest["num_members"], manifest["segment_size"]
-    return [slice(start, min(start + size, num)) for start in range(0, num, size)]
+def _cells_there(path: Path) -> list[str]:
+    """Names of the zoo's cells; none where it has yet to be made, or its list is damaged."""
+    if not (path / "manifest.json").exists():
+        return []
+    try:
+        return list(cell_paths(path))
+    except DamageError:
+        if (path / "segments").exists():  # of version 1: the manifest is more than a list
+            raise
+        return []
 
 
-def segment_path(path: Path, number: int) -> Path:
-    """The checkpoint of one segment."""
-    return path / "segments" / f"{number:05d}"
+def cell_paths(path: Path) -> dict[str, Path]:
+    """Name of each cell → its folder, in order.
 
-
-def missing_segments(path: Path) -> list[int]:
-    """Numbers of the segments that are still to be trained."""
-    total = len(segment_rows(read_manifest(path)))
-    return [n for n in range(total) if not record_path(segment_path(path, n)).exists()]
-
-
-def write_segment(path: Path, number: int, trained: Any) -> None:
-    """Commits one segment: a `Trained`-like NamedTuple with leading axis n."""
-    # an empty state is left out: there is nothing to save of it
-    save_tree(segment_path(path, number), {k: v for k, v in trained._asdict().items() if v})
-
-
-def complete_zoo(path: Path) -> None:
-    """Once every segment is there: metrics into the members table, hashes into the manifest.
+    A folder that is a cell itself, as a zoo of version 1 is, is named after its family.
 
     Raises:
-      StoreError: a segment is missing or damaged.
+      StoreError: there is no zoo, or it is of a newer format version.
     """
-    manifest = read_manifest(path)
-    if manifest["complete"]:
-        return
-    _refuse_unfinished(path)
-    numbers = range(len(segment_rows(manifest)))
-    records = [read_json(record_path(segment_path(path, number))) for number in numbers]
-    metrics = trees.concatenate([load_tree(segment_path(path, n))["metrics"] for n in numbers])
-    columns = {k: list(v) if v.ndim > 1 else v for k, v in sorted(metrics.items())}
-    members = read_table(path / "members.parquet")
-    kept = [name for name in members.columns if name not in columns]
-    write_table(path / "members.parquet", members[kept].assign(**columns))
-    shapes = {
-        name: leaf["shape"][1:] for name, leaf in records[0].items() if name.startswith("params/")
-    }
-    finished = {
-        "complete": True,
-        "shapes": {name.removeprefix("params/"): shape for name, shape in shapes.items()},
-        "members_sha256": sha256_of(path / "members.parquet"),
-        "segments": records,
-    }
-    write_json(path / "manifest.json", {**manifest, **finished})
+    header = read_versioned(path)
+    if "cells" in header:
+        return {name: path / name for name in header["cells"]}
+    return {read_manifest(path).get("family", path.name): path}
 
 
 def load_zoo(
@@ -117,15 +88,17 @@ def load_zoo(
     split: str | Sequence[str] | None = None,
     members: Sequence[int] | np.ndarray | None = None,
     finite_only: bool = False,
+    cell: str | None = None,
 ) -> Zoo:
-    """Reads trained members from disk.
+    """Reads trained members of one cell from disk.
 
     Args:
-      path: the zoo's folder, such as `runs/digits/zoo`.
+      path: the zoo's folder, such as `runs/digits/zoo`, or that of a cell.
       split: "train", "val", "test" or "sum" (the third members of composition triplets), or several
         of them; all by default.
       members: indices of the members wanted; all by default. With `split`, those in both.
       finite_only: leave out members that diverged; they are kept, and flagged, by default.
+      cell: its name; not needed where there is one only.
 
     Returns:
       `Zoo`: parameters and state as nested dicts of numpy arrays [N, ...], addressed by name; the
@@ -133,27 +106,62 @@ def load_zoo(
 
     Raises:
       StoreError: the zoo is missing, unfinished, damaged or of a newer format version.
-      ValueError: an unknown split, or members that the zoo does not have.
+      ValueError: an unknown cell or split, or members that the cell does not have.
     """
     path = Path(path).absolute()
-    manifest = read_manifest(path)
+    cells = cell_paths(path)
+    known = ", ".join(cells)
+    if cell is None and len(cells) > 1:
+        raise ValueError(f"{path} holds the cells {known}; name one: cell=…")
+    if cell is not None and cell not in cells:
+        raise ValueError(f"{path} has no cell {cell!r}; known: {known}")
+    folder = next(iter(cells.values())) if cell is None else cells[cell]
+    return _load_cell(folder, split, members, finite_only)
+
+
+def load_cells(
+    path: str | Path,
+    split: str | Sequence[str] | None = None,
+    members: Sequence[int] | np.ndarray | None = None,
+    finite_only: bool = False,
+) -> dict[str, Zoo]:
+    """Reads trained members of every cell: name → `Zoo`; arguments and errors as in `load_zoo`."""
+    return {
+        name: _load_cell(folder, split, members, finite_only)
+        for name, folder in cell_paths(Path(path).absolute()).items()
+    }
+
+
+def _load_cell(cell: Path, split, members, finite_only) -> Zoo:
+    manifest = read_manifest(cell)
     if not manifest["complete"]:
-        _refuse_unfinished(path)
-        raise StoreError(f"{path} is unfinished: run its experiment again to complete it")
-    if sha256_of(path / "members.parquet") != manifest["members_sha256"]:
-        raise StoreError(f"{path / 'members.parquet'} is damaged: not the SHA-256 of the manifest")
-    table = read_table(path / "members.parquet")
+        refuse_unfinished(cell)
+        raise StoreError(f"{cell} is unfinished: run its experiment again to complete it")
+    with _mended_by("write it again"):
+        table = read_members(cell, manifest)
     rows = _select(table, split, members, finite_only)
     parts = []
     for number, segment in enumerate(segment_rows(manifest)):
         inside = rows[(rows >= segment.start) & (rows < segment.stop)]
         if len(inside):
-            tree = load_tree(segment_path(path, number), manifest["segments"][number])
+            with _mended_by("train the damaged segment again"):
+                tree = load_tree(segment_path(cell, number), manifest["segments"][number])
             parts.append(trees.take({"state": {}, **tree}, inside - segment.start))
     if not parts:
-        raise ValueError(f"no member of {path} is asked for: split={split!r}, members={members!r}")
+        raise ValueError(f"no member of {cell} is asked for: split={split!r}, members={members!r}")
     whole = trees.concatenate([{k: part[k] for k in ("params", "state")} for part in parts])
     return Zoo(whole["params"], whole["state"], table.iloc[rows].reset_index(drop=True), manifest)
+
+
+@contextmanager
+def _mended_by(what: str) -> Iterator[None]:
+    """Damage is told with how to mend it."""
+    try:
+        yield
+    except DamageError as error:
+        raise DamageError(
+            f"{error}; run its experiment again (experiments.zoo) to {what}"
+        ) from error
 
 
 def _select(table, split, members, finite_only) -> np.ndarray:
@@ -169,12 +177,3 @@ def _select(table, split, members, finite_only) -> np.ndarray:
     if finite_only:
         keep &= table["finite"].to_numpy(bool)
     return np.flatnonzero(keep)
-
-
-def _refuse_unfinished(path: Path) -> None:
-    if missing := missing_segments(path):
-        total = len(segment_rows(read_manifest(path)))
-        raise StoreError(
-            f"{path} is unfinished: {total - len(missing)} of {total} segments are there; "
-            "run its experiment again to go on where it was"
-        )

@@ -1,0 +1,81 @@
+"""What tells one member of a zoo from another: keys, mixture, hyper-parameters."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genvec.types import Family, HParams
+
+
+class MemberInputs(NamedTuple):
+    """Of one member; every leaf carries the leading axis N once stacked."""
+
+    key: jax.Array  # of its batches and noise
+    init_key: jax.Array  # of its first parameters: its own, or everybody's
+    mixture: jax.Array  # [K] proportions
+    hparams: HParams  # name → scalar
+
+
+def member_inputs(
+    key: jax.Array,
+    mixtures: jax.Array | np.ndarray,
+    family: Family,
+    *,
+    init: str,
+    hparams: Mapping[str, float | Sequence[float]],
+) -> MemberInputs:
+    """Inputs of N members; those of member i depend on the key and i, never on N.
+
+    Args:
+      key: of the zoo.
+      mixtures: [N, K] proportions.
+      family: whose defaults `hparams` may override.
+      init: "independent" (each member its own first parameters) or "shared" (all start from one).
+      hparams: name → one value for all, or (low, high) to draw each member's log-uniformly.
+
+    Raises:
+      ValueError: an unknown init or hyper-parameter, or a range that is none.
+    """
+    check_hparams(family, init=init, hparams=hparams)
+    num = len(mixtures)
+    train_key, init_key, hparam_key = jax.random.split(key, 3)
+    init_keys = fold_in_each(init_key, num)
+    columns = {}
+    for number, name in enumerate(sorted(family.hparams)):
+        low, high = _range(name, hparams.get(name, family.hparams[name]))
+        u = jax.vmap(jax.random.uniform)(fold_in_each(jax.random.fold_in(hparam_key, number), num))
+        columns[name] = low * (high / low) ** u if high > low else jnp.full(num, low)
+    return MemberInputs(
+        key=fold_in_each(train_key, num),
+        init_key=jnp.broadcast_to(init_key, num) if init == "shared" else init_keys,
+        mixture=jnp.asarray(mixtures, jnp.float32),
+        hparams=columns,
+    )
+
+
+def check_hparams(
+    family: Family, *, init: str, hparams: Mapping[str, float | Sequence[float]]
+) -> None:
+    """Raises the errors of `member_inputs`, before there is anything to train."""
+    if init not in ("independent", "shared"):
+        raise ValueError(f"unknown init {init!r}; known: independent, shared")
+    if unknown := set(hparams) - set(family.hparams):
+        known = ", ".join(sorted(family.hparams))
+        raise ValueError(f"{family.name} has no hyper-parameter {sorted(unknown)}; known: {known}")
+    for name, value in hparams.items():
+        _range(name, value)
+
+
+def fold_in_each(key: jax.Array, num: int) -> jax.Array:
+    """Keys [num]; key i is `fold_in(key, i)`."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(num))
+
+
+def _range(name: str, value: float | Sequence[float]) -> tuple[float, float]:
+    low, high = value if isinstance(value, Sequence) else (value, value)
+    if low < 0 or high < low or (low == 0 and high > 0):
+        raise ValueError(f"hyper-parameter {name} is {value}; give a number ≥ 0 or 0 < low ≤ high")
+    return float(low), float(high)
