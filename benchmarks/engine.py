@@ -63,4 +63,4 @@ def tuned(case: Case, *, quick: bool, turn_s: float) -> tuple[Turn, dict[str, An
         return (time.perf_counter() - begin) / steps / runner.size
 
     tried = {f"{t.plan.name} {t.plan.width}": t.seconds for t in chosen.trials}
-    return turn, {**runner.plan._asdict(), "tried": tried}
+    return turn, {"plan": runner.plan.name, "width": runner.plan.width, "tried": tried}

@@ -199,6 +199,20 @@ def test_stopped_and_vanished_processes_lose_nothing(whole, classes, tmp_path):
     assert same_members(whole, workdir)
 
 
+def test_two_tasks_of_a_submitted_job_train_one_zoo(whole, classes, tmp_path):
+    """Through submitit's executor for this machine, which stands for Slurm's."""
+    pytest.importorskip("submitit")
+    workdir = new_run(tmp_path, classes)
+    zoo_flags = ["--", *CONFIG, f"--workdir={workdir}", "--cpu_devices=1"]
+    job_flags = ["--cluster=local", "--tasks_per_node=2", f"--logs={tmp_path}/logs", "--wait"]
+    command = [sys.executable, "-m", "experiments.slurm", *job_flags, *zoo_flags]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "logs in" in done.stdout
+    assert genvec.load_zoo(workdir / "zoo").manifest["num_processes"] == 2
+    assert same_members(whole, workdir)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -78,8 +78,9 @@ def serve() -> None:
         signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what others print is no answer
-    while sys.stdin.buffer.peek(1):
-        request, tree = _receive(sys.stdin.buffer)
+    questions = os.fdopen(0, "rb")
+    while questions.peek(1):
+        request, tree = _receive(questions)
         path = Path(request["path"])
         try:
             if "record" in request:

@@ -4,7 +4,7 @@ from genvec.zoo.engine import step_flops, train_zoo
 from genvec.zoo.inputs import MemberInputs, check_hparams, member_inputs
 from genvec.zoo.member import Task, Trained, train_member
 from genvec.zoo.plans import PLANS, PRECISIONS, ChunkRunner, Plan, chunk_runner
-from genvec.zoo.tune import Trial, Tuned, tune
+from genvec.zoo.tuning import Trial, Tuned, tune
 
 __all__ = [
     "PLANS",
