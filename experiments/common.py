@@ -54,8 +54,21 @@ class Setup(NamedTuple):
 
     @property
     def family(self) -> Family:
-        """Of the cell that the encoders read."""
+        """Of the cell that the encoders read.
+
+        Raises:
+          ConfigError: there are several, and none is chosen.
+        """
+        if not self.cell:
+            raise ConfigError(
+                f"the zoo has the cells {', '.join(self.cells)}; say which one the encoders read, "
+                f"such as --config.cell={next(iter(self.cells))}"
+            )
         return self.cells[self.cell].family
+
+
+class ConfigError(ValueError):
+    """A setting that a stage needs and the config leaves open."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -88,7 +101,7 @@ def _run(stage, argv) -> None:
             if processes.is_first():
                 claim_run(run, config.to_dict())
             stage(config, run)
-    except StoreError as error:
+    except (ConfigError, StoreError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt as signal_:
         what, code = ("stopped", 143) if isinstance(signal_, Stopped) else ("interrupted", 130)

@@ -4,12 +4,13 @@ python -m experiments.run --config=configs/digits.py [--workdir=DIR]
 """
 
 from experiments import classes, controls, encoders, evaluate, report, zoo
-from experiments.common import main
+from experiments.common import check, main
 
 STAGES = (classes, zoo, encoders, controls, evaluate, report)
 
 
 def run_stage(config, run) -> None:
+    check(config).family  # noqa: B018  the encoders must know their cell before hours are spent
     for stage in STAGES:
         stage.run_stage(config, run)
 

@@ -3,46 +3,38 @@
 python -m experiments.zoo --config=configs/digits.py [--profile]
 """
 
-import importlib.metadata
 import statistics
-import sys
 import time
 from contextlib import nullcontext
 from functools import partial
 
 import jax
 import numpy as np
-import pandas as pd
 from absl import flags
 
+from experiments.cells import manifest, members_table, prepare
 from experiments.common import bar, check, clock, main, mixture_data, stream
 from experiments.processes import agree, is_first, wait_until
 from genvec import trees
 from genvec.mixtures import sample_mixtures, triplet_mixtures
 from genvec.store import (
     complete_cell,
-    create_cell,
     create_zoo,
     missing_segments,
     read_json,
     read_manifest,
     segment_rows,
-    verify_cell,
     write_segment,
 )
-from genvec.symmetry import check_spec, spec_to_json
 from genvec.zoo import (
     MemberInputs,
     Plan,
-    Tuned,
     chunk_runner,
     member_inputs,
     step_flops,
     train_zoo,
-    tune,
 )
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 PROFILED_STEPS = 20
 
 flags.DEFINE_bool("profile", False, "Write a trace of 20 training steps to WORKDIR/profile first.")
@@ -68,7 +60,7 @@ def run_stage(config, run) -> None:
                     setup.split, mixtures, chosen["classes"], inputs[name].hparams
                 )
                 header = partial(manifest, config, cell, chosen["classes"])
-                _prepare(run.zoo / name, name, cell, header, table, inputs[name], data)
+                prepare(run.zoo / name, name, cell, header, table, inputs[name], data)
         for name, segments in _shares(run.zoo, setup.cells, len(mixtures)).items():
             _train(run, name, setup.cells[name], inputs[name], data, segments)
         for name in setup.cells:
@@ -130,38 +122,6 @@ def _train(run, name, cell, inputs, data, segments) -> None:
         train_zoo(runner, inputs, data, segments, on_segment, on_chunk)
 
 
-def _prepare(path, name, cell, header, table, inputs, data) -> None:
-    """Writes down what the cell is to be, or holds what is there against it."""
-    if (path / "manifest.json").exists():
-        damaged = verify_cell(path)
-        for number, reason in damaged.items():
-            what = "what it is" if number < 0 else f"segment {number}"
-            print(f"{name}: {what} is made again: {reason}", file=sys.stderr)
-        if -1 not in damaged:
-            return
-    settings = cell.settings
-    check_spec(cell.family.spec, cell.family.init(jax.random.key(0))[0])
-    plan, trials = Plan(settings.plan, settings.width), []
-    if settings.plan == "auto":
-        share = len(table) // jax.process_count()
-        args = {"num_members": share, "precision": settings.precision}
-        tuned = tune(trees.take(inputs, slice(0, 256)), data, cell.task, **args)
-        plan, trials = tuned.runner.plan, _report(name, tuned)
-    create_cell(path, header(plan, trials), table)
-
-
-def _report(name: str, tuned: Tuned) -> list[dict]:
-    """Prints what the autotuner tried and chose; the same for the manifest."""
-    rows = [{**t.plan._asdict(), "seconds": t.seconds, "cost_s": t.cost} for t in tuned.trials]
-    for row in rows:
-        speed = f"{row['seconds'] * 1e6:.4g} µs a step and member"
-        print(f"{name}: {row['name']} × {row['width']}: {speed}")
-    plan = tuned.runner.plan
-    why = f"{sum(t.cost for t in tuned.trials):.0f} s of trials" if rows else "too short to tune"
-    print(f"{name}: runs as {plan.name} × {plan.width} ({why})")
-    return rows
-
-
 def _profile(folder, runner, inputs, data) -> None:
     chunk = trees.take(inputs, np.arange(runner.size) % len(inputs.mixture))
     carry = runner.advance(runner.start(chunk), 0, 1, chunk, data)
@@ -181,41 +141,6 @@ def _complete(path) -> None:
         complete_cell(path)
     else:
         wait_until(lambda: read_manifest(path)["complete"])
-
-
-def members_table(split, mixtures, classes, hparams) -> pd.DataFrame:
-    """A row a member: split, triplet (−1 for none), mixture, hyper-parameters."""
-    role, triplet = np.full(len(mixtures), "sum", object), np.full(len(mixtures), -1)
-    for name in ("train", "val", "test"):
-        role[getattr(split, name)] = name
-    for number, members in enumerate(split.triplets):
-        triplet[members] = number
-    columns = {"member": np.arange(len(mixtures)), "split": role, "triplet": triplet}
-    columns |= {f"mixture_{name}": mixtures[:, k] for k, name in enumerate(classes)}
-    return pd.DataFrame(columns | {name: np.asarray(value) for name, value in hparams.items()})
-
-
-def manifest(config, cell, classes, plan, trials) -> dict:
-    """Everything that made the cell, in plain values."""
-    return {
-        "family": cell.family.name,
-        "architecture": cell.family.architecture,
-        "spec": spec_to_json(cell.family.spec),
-        "dataset": config.data.name,
-        "classes": classes,
-        "seed": config.seed,
-        "config": {"mixtures": config.mixtures.to_dict(), "zoo": cell.settings.to_dict()},
-        "init": cell.settings.init,
-        "segment_size": cell.settings.segment_size,
-        "plan": plan.name,
-        "vmap_width": plan.width,
-        "trials": trials,
-        "precision": cell.settings.precision,
-        "num_processes": jax.process_count(),
-        "num_devices": jax.device_count(),
-        "platform": jax.devices()[0].device_kind,
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-    }
 
 
 if __name__ == "__main__":

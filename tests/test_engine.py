@@ -82,8 +82,9 @@ def classes(tmp_path_factory):
 def whole(classes, tmp_path_factory):
     """The zoo of an undisturbed run."""
     workdir = new_run(tmp_path_factory.mktemp("whole"), classes)
-    code, output = train(workdir)
+    code, output = train(workdir, "--profile")
     assert code == 0, output[-2000:]
+    assert list(workdir.glob("profile/**/perfetto_trace.json.gz"))
     assert "GFLOP/s" in output and "median loss" in output and f"{NUM_MEMBERS}/" in output
     return workdir
 
@@ -241,7 +242,7 @@ def test_a_zoo_of_several_cells_comes_back_by_cell(classes, tmp_path):
         "    config.zoo.cells = {\n"
         "        'narrow': {'family': vae},\n"
         "        'conv': {'family': conv, 'width': 2, 'plan': 'stepped', 'steps': 6},\n"
-        "        'ae': {'family': ae, 'hparams': rate},\n"
+        "        'ae': {'family': ae, 'hparams': rate, 'plan': 'auto'},\n"
         "    }\n"
         "    return config\n"
     )
@@ -250,9 +251,10 @@ def test_a_zoo_of_several_cells_comes_back_by_cell(classes, tmp_path):
     shutil.copy(classes / "classes.json", workdir)
     run = [f"--config={script}", f"--workdir={workdir}", "--config.classes.choose=1,4,5"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "experiments.zoo", *run]
+    command = [sys.executable, "-m", "experiments.zoo", *run, "--cpu_devices=2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "ae: runs as scan × 4 (too short to tune)" in done.stdout  # 9 members a device
     cells = genvec.load_cells(workdir / "zoo")
     assert list(cells) == ["ae", "conv", "narrow"]  # a config sorts its keys
     assert [zoo.manifest["plan"] for zoo in cells.values()] == ["scan", "stepped", "scan"]
@@ -263,3 +265,7 @@ def test_a_zoo_of_several_cells_comes_back_by_cell(classes, tmp_path):
     with pytest.raises(ValueError, match="holds the cells ae, conv, narrow; name one"):
         genvec.load_zoo(workdir / "zoo")
     assert genvec.load_zoo(workdir / "zoo", cell="ae").manifest["family"] == "ae"
+    command[2] = "experiments.encoders"
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert "cells ae, conv, narrow; say which one the encoders read" in done.stderr
