@@ -1,11 +1,11 @@
 """Which workers a case needs, and the rounds in which they take turns."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks.cases import Case
+from benchmarks.provenance import num_cores
 from benchmarks.workers import Worker, WorkerError, turn_of
 
 PEAK_FLOPS = 2 * 2048**3  # of the matmul that the peak workers time
@@ -30,11 +30,6 @@ class Timings(NamedTuple):
     info: dict[str, dict[str, Any]]  # variant → what its worker chose
     missing: dict[str, str]  # variant → why it has no seconds
     peak: dict[str, list[float]]  # "jax", "torch" → GFLOP/s of a matmul, a round each
-
-
-def num_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def jax_worker(kind: str, case: Case, effort: Effort, cache: str) -> list[Worker]:

@@ -10,6 +10,7 @@ of work, not of wall time.
 import argparse
 import json
 import re
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -19,6 +20,7 @@ import jax
 
 from benchmarks.cases import CASES
 from benchmarks.engine import problem
+from benchmarks.provenance import provenance
 from genvec.zoo.member import start_member, step_member
 
 WIDTH, STEPS = 2, 30
@@ -90,7 +92,8 @@ def main() -> None:
         for kind, microseconds in kinds.items():
             print(f"  {kind:<24}{microseconds:9.1f} µs {100 * microseconds / whole:5.0f} %")
     if args.out:
-        args.out.write_text(json.dumps(report, indent=2) + "\n")
+        about = provenance("benchmarks.zoo_profile", sys.argv[1:])
+        args.out.write_text(json.dumps({**report, "machine": about}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.provenance import provenance
+
 ROOT = Path(__file__).parent.parent
 SIZES = (64, 1024, 16384)
 SEGMENT = 256
@@ -174,6 +176,7 @@ def main() -> None:
         report = scaling(args)
         print_scaling(report)
     if args.out:
+        report["machine"] = provenance("benchmarks.zoo_scale", sys.argv[1:])
         args.out.write_text(json.dumps(report, indent=2) + "\n")
 
 

@@ -21,21 +21,18 @@ second run spends its time on the turns; --quick then takes less than three minu
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
-import shlex
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CASES, NOT_YET
 from benchmarks.chart import speed_chart
-from benchmarks.measure import Effort, Timings, measure, num_cores
+from benchmarks.measure import Effort, Timings, measure
+from benchmarks.provenance import provenance
 from benchmarks.summary import peak_of, summarise, table
 
 FULL, QUICK = Effort(rounds=5, turn_s=1.5, quick=False), Effort(rounds=2, turn_s=0.3, quick=True)
@@ -53,30 +50,8 @@ def torch_version(python: str) -> str | None:
 def machine(argv: list[str], torch: str | None, timings: list[Timings]) -> dict[str, Any]:
     """What the numbers hold for."""
     peak, peak_by = peak_of(timings)
-    # folders are nobody's business
-    words = [Path(word).name if os.path.isabs(word) else word for word in argv]
-    return {
-        "cores": num_cores(),
-        "cpu": cpu_model(),
-        "peak_gflops": peak,
-        "peak_by": peak_by,
-        "peak_rounds": [t.peak for t in timings],
-        "python": platform.python_version(),
-        "jax": importlib.metadata.version("jax"),
-        "torch": torch,
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": shlex.join(["python", "-m", "benchmarks.zoo_speed", *words]),
-    }
-
-
-def cpu_model() -> str:
-    """The CPU's name as the kernel gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    peaks = {"peak_gflops": peak, "peak_by": peak_by, "peak_rounds": [t.peak for t in timings]}
+    return {**provenance("benchmarks.zoo_speed", argv), "torch": torch, **peaks}
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

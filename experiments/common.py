@@ -49,21 +49,26 @@ class Setup(NamedTuple):
 
     dataset: Dataset
     cells: dict[str, Cell]
-    cell: str  # that the encoders read; "" while none of several is chosen
+    chosen: str  # the cell that the encoders read; "" while none of several is named
     split: Split
 
     @property
-    def family(self) -> Family:
-        """Of the cell that the encoders read.
+    def cell(self) -> str:
+        """Name of the cell that the encoders read.
 
         Raises:
-          ConfigError: there are several, and none is chosen.
+          ConfigError: there are several, and none is named.
         """
-        if not self.cell:
+        if not self.chosen:
             raise ConfigError(
                 f"the zoo has the cells {', '.join(self.cells)}; say which one the encoders read, "
                 f"such as --config.cell={next(iter(self.cells))}"
             )
+        return self.chosen
+
+    @property
+    def family(self) -> Family:
+        """Of the cell that the encoders read."""
         return self.cells[self.cell].family
 
 
@@ -140,8 +145,8 @@ def check(config: Any) -> Setup:
         split = splits(config)
     cells = cells_of(config, dataset.images.shape[1:])
     with _named("config.cell"):
-        cell = config.cell or (next(iter(cells)) if len(cells) == 1 else "")
-        family = lookup(cells, cell, kind="cell").family if cell else None
+        chosen = config.cell or (next(iter(cells)) if len(cells) == 1 else "")
+        family = lookup(cells, chosen, kind="cell").family if chosen else None
     for name, encoder in config.encoders.items():
         with _named(f"config.encoders.{name}"):
             lookup(REPRESENTATIONS, encoder.representation, kind="representation")
@@ -164,7 +169,7 @@ def check(config: Any) -> Setup:
             raise ValueError(f"num_samples is {config.controls.num_samples}; each must be positive")
     with _named("config.report"):
         _positive(config.report, "num_samples")
-    return Setup(dataset, cells, cell, split)
+    return Setup(dataset, cells, chosen, split)
 
 
 def _positive(section: Any, *names: str) -> None:

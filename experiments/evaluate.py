@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pandas as pd
 
+from experiments.cells import PACKAGES
 from experiments.common import (
     check,
     clock,
@@ -23,7 +24,6 @@ from experiments.common import (
 )
 from experiments.controls import TestMembers
 from experiments.encoders import features, seed_folder
-from experiments.zoo import PACKAGES
 from genvec.geometry import angle_deg
 from genvec.represent import normaliser_from_tree
 from genvec.store import (

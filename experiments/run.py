@@ -10,7 +10,7 @@ STAGES = (classes, zoo, encoders, controls, evaluate, report)
 
 
 def run_stage(config, run) -> None:
-    check(config).family  # noqa: B018  the encoders must know their cell before hours are spent
+    check(config).cell  # noqa: B018  the encoders must know their cell before hours are spent
     for stage in STAGES:
         stage.run_stage(config, run)
 

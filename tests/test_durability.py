@@ -1,7 +1,6 @@
 """What a zoo on disk outlasts: damage, kills, full disks, two processes at once."""
 
 import errno
-import gc
 import json
 import os
 import re
@@ -16,23 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_store import fill, flip, kernel, members, segment, write_cell
+from test_store import (  # noqa: F401  the fixture and the marks serve here as well
+    fill,
+    flip,
+    kernel,
+    members,
+    nothing_left_for_later_tests,
+    pytestmark,
+    segment,
+    write_cell,
+)
 
 import genvec
 from genvec import store, trees
 from genvec.store import StoreError, cells, damage
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:coroutine"),
-]
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_for_later_tests():
-    """Where a load fails Orbax leaves coroutines behind; they are collected here."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ def train_zoo(
 ) -> None:
     """Trains the members of `segments`, and hands each finished segment over.
 
-    A member's bits depend on the plan and its width (to about 3e-7), not on the segment it came in
-    nor on the number of devices.
+    A member's bits depend on the plan, its width and the number of devices, by rounding alone; they
+    do not depend on the segment it came in, nor on how many processes there are.
 
     Args:
       runner: the compiled plan, from `chunk_runner`.
