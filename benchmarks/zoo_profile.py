@@ -25,7 +25,7 @@ from genvec.zoo.member import start_member, step_member
 
 WIDTH, STEPS = 2, 30
 KINDS = (  # the first whose pattern is found in the operation's name
-    ("matmuls", r"dot_general|->|/transpose\(jvp.*dense_\d+/transpose$"),
+    ("matmuls", r"dot_general|->|transpose\(jvp.*(dense_\d+|mean|log_var)/transpose$"),
     ("random numbers", r"random|threefry|uniform|randint|erf_inv|fold_in"),
     ("slices, pads, copies", r"concatenate|/pad|slice|gather|transpose$|copy|split|reshape"),
     ("loss and activations", r"jvp"),

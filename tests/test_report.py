@@ -192,7 +192,7 @@ def test_one_missing_file(tmp_path, missing):
 
 
 def test_no_zoo_is_an_error(tmp_path):
-    with pytest.raises(store.StoreError, match=r"members\.parquet"):
+    with pytest.raises(store.StoreError, match="holds no zoo"):
         write_report(store.RunFolder(tmp_path))
 
 
