@@ -1,6 +1,7 @@
 """The only file that calls the engine: how it is timed, and what it may choose from."""
 
 import time
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -54,13 +55,16 @@ def tuned(case: Case, *, quick: bool, turn_s: float) -> tuple[Turn, dict[str, An
     runner = chosen.runner
     chunk = trees.take(inputs, np.arange(runner.size) % len(inputs.mixture))
     carry = [runner.advance(runner.start(chunk), 0, 1, chunk, data)]
-    seconds = min(trial.seconds for trial in chosen.trials)
-    steps = max(case.steps, round(turn_s / seconds / runner.size))
 
-    def turn() -> float:
+    def turn(steps: int) -> float:
         begin = time.perf_counter()
         carry[0] = jax.block_until_ready(runner.advance(carry[0], 0, steps, chunk, data))
         return (time.perf_counter() - begin) / steps / runner.size
 
+    steps = max(case.steps, round(turn_s / turn(case.steps) / runner.size))
     tried = {f"{t.plan.name} {t.plan.width}": t.seconds for t in chosen.trials}
-    return turn, {"plan": runner.plan.name, "width": runner.plan.width, "tried": tried}
+    return partial(turn, steps), {
+        "plan": runner.plan.name,
+        "width": runner.plan.width,
+        "tried": tried,
+    }
