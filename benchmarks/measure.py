@@ -104,7 +104,8 @@ def measure(
 
 
 def _measure_case(case, effort, python, cache, peaks: Workers, log) -> Timings:
-    kinds = (*COMPILED, "engine")
+    # the ratios with a target need no more than naive, and every program takes its time to compile
+    kinds = (*COMPILED[:1], "engine") if effort.quick else (*COMPILED, "engine")
     started = {kind: jax_worker(kind, case, effort, cache) for kind in kinds}
     if python:
         started |= start_torch(case, effort, python)
