@@ -44,7 +44,7 @@ def train(num: int, steps: int, width: int, folder: Path | None) -> dict[str, fl
     from benchmarks.engine import problem
     from genvec import zoo
 
-    case = CASES["dense_tiny"]._replace(steps=steps)
+    case = CASES["dense_tiny"]
     segments = [slice(i, min(i + SEGMENT, num)) for i in range(0, num, SEGMENT)]
     if not folder:
         segments *= max(1, -(-LEAST // num))
