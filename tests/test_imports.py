@@ -7,14 +7,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOUNDATION = {"types", "registry", "trees", "geometry"}
-BASE = {"data", "networks", "symmetry", "objectives"}
+BASE = {"data", "networks", "symmetry", "objectives", "quality"}
 MAY_IMPORT = {
     "types": set(),
     "registry": set(),
     "trees": set(),
     "geometry": set(),
     **{name: FOUNDATION for name in BASE},
-    "families": FOUNDATION | {"networks"},
+    "families": FOUNDATION | {"networks", "quality"},
     "classes": FOUNDATION | {"data", "networks"},
     "mixtures": FOUNDATION | {"data"},
     "represent": FOUNDATION | {"symmetry"},
