@@ -12,15 +12,18 @@ from genvec.networks.conv import (
     upsample_conv,
 )
 from genvec.networks.dense import MLP, MLPClassifier, initialise, mlp_axes
+from genvec.networks.pairs import PAIRS, Pair
 from genvec.networks.resnet import ResNet
 
 __all__ = [
     "CONVOLUTIONS",
     "MLP",
     "NETWORKS",
+    "PAIRS",
     "Coder",
     "Conv",
     "MLPClassifier",
+    "Pair",
     "ResNet",
     "SelfAttention",
     "conv",
