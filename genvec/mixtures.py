@@ -75,7 +75,17 @@ def triplet_mixtures(mixtures: np.ndarray, triplets: np.ndarray) -> np.ndarray:
 
 
 def group_by_class(dataset: Dataset, classes: Sequence[int]) -> MixtureData:
-    """The K `classes` of a data set (indices into its class names), ready to draw from."""
+    """The K `classes` of a data set (indices into its class names), ready to draw from.
+
+    Raises:
+      ValueError: the images are not uint8. Members see them as [0, 1]; outside of it a Bernoulli
+        likelihood, and the sigmoid that decoders end with, have no meaning.
+    """
+    if dataset.images.dtype != np.uint8:
+        raise ValueError(
+            f"images of {dataset.name} are {dataset.images.dtype}, from {dataset.images.min()} to "
+            f"{dataset.images.max()}; give uint8 0..255, which members see as [0, 1]"
+        )
     parts = [dataset.images[dataset.labels == label] for label in classes]
     counts = np.array([len(part) for part in parts])
     heldout = [dataset.heldout_images[dataset.heldout_labels == label] for label in classes]

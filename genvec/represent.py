@@ -71,7 +71,8 @@ def graph(params: Params, state: State, context: Context) -> NeuralGraph:
     """The member as a neural graph with the topology of its spec.
 
     Parameters that join the same two groups become features of the same edges (a VAE's mean and
-    log-variance heads); axes without a group (a convolution's window) become edge features too.
+    log-variance heads); axes without a group (a convolution's window) become edge features too. A
+    scalar (the noise of a `ppca`) belongs to no neuron and is left out.
 
     Reference: Kofinas et al. 2024, arXiv 2403.12143, section 3.
     """
@@ -81,6 +82,8 @@ def graph(params: Params, state: State, context: Context) -> NeuralGraph:
     params = trees.flatten_names(params)
     for name, axes in context.spec.axes.items():
         groups = [group for group in axes if group is not None]
+        if not groups:
+            continue
         window = [i for i, group in enumerate(axes) if group is None]
         leaf = (
             jnp.moveaxis(params[name], window, range(-len(window), 0)) if window else params[name]

@@ -35,9 +35,31 @@ def data(dataset):
     return group_by_class(dataset, (0, 1, 2))
 
 
-@pytest.fixture(scope="session", params=sorted(FAMILIES))
+# what a family takes besides, or in place of, hidden=(6,), latent=2
+ARGS = {
+    "bayesian_pca": {"latent": 2},
+    "cgan": {"hidden": (6,), "latent": 2, "num_classes": 3},
+    "density": {"hidden": (6,)},
+    "hyper_vae": {"hidden": (6,), "latent": 2, "num_classes": 3, "hyper_hidden": (5,)},
+    "inr": {"hidden": (6, 6)},
+    "pca": {"latent": 2},
+    "ppca": {"latent": 2},
+}
+
+
+def small(name):
+    return FAMILIES[name](IMAGE_SHAPE, **ARGS.get(name, {"hidden": (6,), "latent": 2}))
+
+
+@pytest.fixture(scope="session", params=["ae", "vae"])
 def family(request):
-    return FAMILIES[request.param](IMAGE_SHAPE, hidden=(6,), latent=2)
+    """One with state and one without, for what every family is treated alike by."""
+    return small(request.param)
+
+
+@pytest.fixture(scope="session", params=sorted(FAMILIES))
+def every_family(request):
+    return small(request.param)
 
 
 @pytest.fixture(scope="session")

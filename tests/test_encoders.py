@@ -3,10 +3,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import random_params
+from conftest import random_params, small
 
 from genvec import symmetry
-from genvec.encoders import ENCODERS, GraphEncoder, MessagePassing
+from genvec.encoders import ENCODERS, GraphEncoder, JointEncoder, MessagePassing
 from genvec.networks import initialise
 from genvec.represent import Context, flat, graph
 from genvec.trees import flatten_names, unflatten_names
@@ -86,3 +86,34 @@ def test_a_message_is_a_forward_pass_of_probes(vae):
     )
     forward = images.T @ params["encoder"]["dense_0"]["kernel"]  # [4, hidden]
     np.testing.assert_allclose(message, forward.T / np.sqrt(16), rtol=1e-4, atol=1e-5)
+
+
+def test_a_joint_encoder_shares_what_has_one_name():
+    """Two architectures: each embeds as alone with the same parameters, and some are common."""
+    parts = {name: symmetry.generator_part(small(name).spec) for name in ("ae", "pca")}
+    encoders = {
+        n: GraphEncoder(p.spec, 3, width=8, readout=16, joint=True) for n, p in parts.items()
+    }
+    graphs = {}
+    for name, part in parts.items():
+        members = [part.take(random_params(small(name), seed)[0]) for seed in (0, 1)]
+        context = Context(part.spec, lambda params, state, x: x, jnp.zeros(0))
+        graphs[name] = jax.tree.map(
+            lambda *x: jnp.stack(x), *[graph(member, {}, context) for member in members]
+        )
+    joint = JointEncoder(encoders)
+    params = jax.jit(joint.init)(jax.random.key(0), graphs)
+    names = set(flatten_names(params))
+    alone = {
+        name: set(flatten_names(jax.eval_shape(encoder.init, jax.random.key(0), first)))
+        for (name, encoder) in encoders.items()
+        for first in [jax.tree.map(lambda x: x[0], graphs[name])]
+    }
+    assert names == alone["ae"] | alone["pca"]
+    assert any("code_y_16" in name for name in alone["ae"] & alone["pca"])
+    assert alone["ae"] - alone["pca"] and alone["pca"] - alone["ae"]
+    embeddings = jax.jit(joint.apply)(params, graphs)
+    assert embeddings.shape == (4, 3)
+    last = jax.tree.map(lambda x: x[1], graphs["pca"])
+    np.testing.assert_allclose(embeddings[3], encoders["pca"].apply(params, last), rtol=1e-4)
+    assert not np.allclose(embeddings[2], embeddings[3], rtol=1e-3)

@@ -1,3 +1,5 @@
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,37 +8,83 @@ from conftest import IMAGE_SHAPE, random_params
 from scipy import stats
 
 from genvec.families import FAMILIES
+from genvec.mixtures import group_by_class
 from genvec.registry import UnknownNameError
+from genvec.symmetry import check_spec, spec_from_json, spec_to_json
 from genvec.trees import all_finite
 from genvec.types import Batch
 
 HPARAMS = {"beta": jnp.array(1.0), "sigma": jnp.array(0.4)}
 
 
-def test_one_skeleton(family):
-    params, state = family.init(jax.random.key(0))
+def test_one_skeleton(every_family):
+    """One jitted program, as compiling operation by operation takes longer."""
+    family = every_family
+    hparams = {name: jnp.asarray(v) for name, v in family.hparams.items()}
     x = jax.random.uniform(jax.random.key(1), (5, *IMAGE_SHAPE))
-    assert family.encode(params, state, x).shape == (5, 2)
-    images = family.sample(params, state, jax.random.key(2), 7)
+    batch = Batch(x, jnp.array([0, 1, 2, 0, 1]))
+
+    @jax.jit
+    def run(keys):
+        params, state = family.init(keys[0])
+        code = family.encode(params, state, x)
+        images = family.sample(params, state, keys[1], 7)
+        values = family.evaluate(params, state, keys[2], x, hparams)
+        losses = [p.loss_fn(params, state, keys[3], batch, hparams) for p in family.players]
+        return params, state, code, images, values, losses
+
+    params, state, code, images, values, losses = run(jax.random.split(jax.random.key(0), 4))
+    assert code.shape[0] == 5 and code.ndim == 2
     assert images.shape == (7, *IMAGE_SHAPE)
     assert (images >= 0).all() and (images <= 1).all()
-    hparams = {name: jnp.asarray(v) for name, v in family.hparams.items()}
-    for values in family.evaluate(params, state, jax.random.key(3), x, hparams).values():
-        assert values.shape == (5,)
+    assert values and all(value.shape == (5,) for value in values.values())
     assert {name for player in family.players for name in player.owns} == set(params)
-    for player in family.players:
-        assert player.learning_rate in family.hparams
-        batch = Batch(x, jnp.zeros(5, int))
-        loss, new_state = player.loss_fn(params, state, jax.random.key(4), batch, hparams)
-        assert loss.shape == ()
-        assert jax.tree.structure(new_state) == jax.tree.structure(state)
-    assert all_finite(params)
+    assert all(player.learning_rate in family.hparams for player in family.players)
+    for loss, new_state in losses:
+        assert loss.shape == () and np.isfinite(loss)
+        assert jax.tree.map(jnp.shape, new_state) == jax.tree.map(jnp.shape, state)
+    assert all_finite((params, code, images))
 
 
-def test_architecture_rebuilds_the_family(family):
-    again = FAMILIES[family.name](**family.architecture)
-    shapes = [jax.eval_shape(f.init, jax.random.key(0)) for f in (family, again)]
+def test_the_spec_fits_the_parameters(every_family):
+    params, _ = jax.eval_shape(every_family.init, jax.random.key(0))
+    check_spec(every_family.spec, params)
+    assert spec_from_json(json.loads(json.dumps(spec_to_json(every_family.spec)))) == (
+        every_family.spec
+    )
+
+
+def test_architecture_rebuilds_the_family(every_family):
+    plain = json.loads(json.dumps(every_family.architecture))  # as it stands in a manifest
+    again = FAMILIES[every_family.name](**plain)
+    shapes = [jax.eval_shape(f.init, jax.random.key(0)) for f in (every_family, again)]
     assert jax.tree.map(jnp.shape, shapes[0]) == jax.tree.map(jnp.shape, shapes[1])
+    assert again.spec == every_family.spec
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "message"),
+    [
+        ("cgan", {}, "num_classes is 0.*labelled data"),
+        ("hyper_vae", {"num_classes": 1}, "num_classes"),
+        ("pca", {"latent": 17}, "latent.*17.*16"),
+        ("ppca", {"latent": 16}, "latent.*16.*15"),
+        ("non_saturating", {"network": "dcgan", "hidden": (2, 2, 2)}, "cannot be halved"),
+        ("wgan_gp", {"network": "dcgan", "hidden": (2,)}, "network='mlp' or 'progan'"),
+        ("mad_gan", {"num_generators": 1}, "num_generators is 1"),
+        ("density", {"head": "poisson"}, "unknown head 'poisson'; known: gaussian_mixture"),
+        ("sparse_ae", {"norm": "l0"}, "unknown norm 'l0'; known: l1, l2"),
+        ("denoising_ae", {"corruption": "rain"}, "unknown corruption 'rain'"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_what_would(name, args, message):
+    with pytest.raises((KeyError, ValueError), match=message):
+        FAMILIES[name](IMAGE_SHAPE, **args)
+
+
+def test_images_outside_of_their_range_are_refused(dataset):
+    with pytest.raises(ValueError, match=r"images of rows are float32, from .* give uint8"):
+        group_by_class(dataset._replace(images=dataset.images.astype(np.float32)), (0, 1))
 
 
 def linear_gaussian_vae(decoder_scale):

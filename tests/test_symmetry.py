@@ -2,9 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import IMAGE_SHAPE, random_params
+from conftest import IMAGE_SHAPE, random_params, small
 
 from genvec import symmetry
+from genvec.families import FAMILIES
 from genvec.trees import flatten_names, unflatten_names
 
 
@@ -14,11 +15,6 @@ def outputs(family, params, state):
     hparams = {name: jnp.asarray(value) for name, value in family.hparams.items()}
     metrics = family.evaluate(params, state, jax.random.key(0), x, hparams)
     return family.encode(params, state, x), metrics["reconstruction"]
-
-
-def test_spec_fits_the_parameters(family):
-    params, _ = family.init(jax.random.key(0))
-    symmetry.check_spec(family.spec, params)
 
 
 @pytest.mark.parametrize("fault", ["missing", "unknown", "size"])
@@ -82,3 +78,29 @@ def test_spec_survives_json(family):
 
     text = json.dumps(symmetry.spec_to_json(family.spec))
     assert symmetry.spec_from_json(json.loads(text)) == family.spec
+
+
+def test_the_generator_part_is_alike_in_families_that_generate_alike():
+    parts = {name: symmetry.generator_part(small(name).spec) for name in ("ae", "vae", "lsgan")}
+    assert parts["ae"].spec.groups == {"z": 2, "h1": 6, "y_16": 16}
+    assert parts["vae"].spec == parts["lsgan"].spec
+    assert parts["vae"].spec.mirrored == {"z": ("z>h1 kernel 0",)}
+    assert symmetry.generator_part(small("aae").spec).spec == parts["vae"].spec
+    assert parts["lsgan"].names["h1>y_16 kernel 0"] == "generator/dense_1/kernel"
+    wider = FAMILIES["lsgan"](IMAGE_SHAPE, hidden=(7,), latent=2).spec
+    assert symmetry.generator_part(wider).spec != parts["lsgan"].spec  # the negative control
+
+
+def test_the_generator_part_of_every_family_fits_its_parameters(every_family):
+    part = symmetry.generator_part(every_family.spec)
+    params, _ = jax.eval_shape(every_family.init, jax.random.key(0))
+    symmetry.check_spec(part.spec, part.take(params))
+    assert set(part.names.values()) <= set(flatten_names(params))
+    scopes = {name.split("/")[0] for name in part.names.values()}
+    assert scopes <= {scope for scope in params if scope not in ("encoder", "discriminator")}
+
+
+def test_several_generators_have_places_of_one_role():
+    part = symmetry.generator_part(small("mad_gan").spec)
+    assert set(part.spec.groups) == {"z", "z.1", "z.2", "h1", "h1.1", "h1.2", "y_16"}
+    assert part.names["z.1>h1.1 kernel 0"] == "generator1/dense_0/kernel"
