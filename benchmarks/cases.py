@@ -157,4 +157,4 @@ CASES = {
     )
 }
 
-NOT_YET = {"dcgan": "there is no such family yet"}  # case → why it is not in the table
+NOT_YET = {"dcgan": "its two players have no counterpart in the peers yet"}  # case → why

@@ -65,6 +65,7 @@ def _default() -> ConfigDict:
         "width": 16,
         "precision": "float32",
         "segment_size": 256,  # members committed together
+        "members": 0,  # how many of the mixtures are trained on, the first ones; 0 for all
         "cells": {},  # name → what differs from the above, for a zoo of several architectures
     }
     config.cell = ""  # which one the encoders read; it may be left out where there is only one
@@ -76,6 +77,12 @@ def _default() -> ConfigDict:
         "latent_mean": _encoder("latent_mean", "mlp", {"mse": {}}, num_steps=2_000),
     }
     config.controls = {
+        "features": (
+            "flat",
+            "statistics",
+            "moments",
+            "graph",
+        ),  # of the untrained encoder, the last
         "num_samples": (512, 10_000),  # generated images classified per member
         "num_calibration": 500,  # train members whose samples calibrate the counts
         "untrained_readout": 512,  # features of the untrained graph encoder

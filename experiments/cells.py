@@ -47,8 +47,8 @@ def _report(name: str, tuned: Tuned) -> list[dict]:
     return rows
 
 
-def members_table(split, mixtures, classes, hparams) -> pd.DataFrame:
-    """A row a member: split, triplet (−1 for none), mixture, hyper-parameters."""
+def members_table(split, mixtures, classes) -> pd.DataFrame:
+    """A row a mixture: split, triplet (−1 for none), proportions."""
     role, triplet = np.full(len(mixtures), "sum", object), np.full(len(mixtures), -1)
     for name in ("train", "val", "test"):
         role[getattr(split, name)] = name
@@ -56,7 +56,7 @@ def members_table(split, mixtures, classes, hparams) -> pd.DataFrame:
         triplet[members] = number
     columns = {"member": np.arange(len(mixtures)), "split": role, "triplet": triplet}
     columns |= {f"mixture_{name}": mixtures[:, k] for k, name in enumerate(classes)}
-    return pd.DataFrame(columns | {name: np.asarray(value) for name, value in hparams.items()})
+    return pd.DataFrame(columns)
 
 
 def manifest(config, cell, classes, plan, trials) -> dict:

@@ -26,7 +26,14 @@ from genvec.store import RunFolder, StoreError, claim_run, lock_folder, read_jso
 from genvec.types import Dataset, Family, Split
 from genvec.zoo import PLANS, PRECISIONS, Task, check_hparams
 
-STREAMS = ("classes", "mixtures", "zoo", "encoders", "evaluate")  # of random numbers; only append
+STREAMS = ("classes", "mixtures", "zoo", "encoders", "evaluate", "gallery")  # of random numbers; only append
+# representation → the control's name in the tables, and what is fitted on the features
+FITTED_CONTROLS = {
+    "flat": ("ridge on flat", "ridge"),
+    "statistics": ("boosted on statistics", "boosted"),
+    "moments": ("ridge on moments", "ridge"),
+    "graph": ("ridge on untrained graph", "ridge"),
+}
 
 config_flags.DEFINE_config_file("config", None, "What to run, such as configs/digits.py:smoke.")
 flags.DEFINE_integer("cpu_devices", 0, "Devices that JAX sees in the CPU; one a core by default.")
@@ -42,6 +49,11 @@ class Cell(NamedTuple):
     @property
     def task(self) -> Task:
         return Task(self.family, self.settings.steps, self.settings.batch_size)
+
+    @property
+    def members(self) -> slice:
+        """Which of the mixtures have a member here."""
+        return slice(self.settings.members or None)
 
 
 class Setup(NamedTuple):
@@ -165,6 +177,8 @@ def check(config: Any) -> Setup:
             raise ValueError(f"{sorted(twice)} stands there twice; a run keeps one of each name")
     with _named("config.controls"):
         _positive(config.controls, "num_calibration", "untrained_readout")
+        for name in config.controls.features:
+            lookup(FITTED_CONTROLS, name, kind="representation for a control")
         if min(config.controls.num_samples, default=1) < 1:
             raise ValueError(f"num_samples is {config.controls.num_samples}; each must be positive")
     with _named("config.report"):
@@ -223,6 +237,11 @@ def cells_of(config: Any, image_shape) -> dict[str, Cell]:
             family = make(tuple(image_shape), **settings.family.args)
             check_hparams(family, init=settings.init, hparams=settings.hparams.to_dict())
             _positive(settings, "steps", "batch_size", "width", "segment_size")
+            if not 0 <= settings.members <= config.mixtures.num:
+                raise ValueError(
+                    f"members is {settings.members}; allowed: 1..{config.mixtures.num}, the number "
+                    "of mixtures, or 0 for one on every mixture and triplet"
+                )
             lookup({**PLANS, "auto": None}, settings.plan, kind="plan")
             lookup(PRECISIONS, settings.precision, kind="precision")
             cells[name] = Cell(family, settings)

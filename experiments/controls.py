@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.classes import load_classifier
-from experiments.common import bar, check, clock, main, mixture_data, stream
+from experiments.common import FITTED_CONTROLS, bar, check, clock, main, mixture_data, stream
 from experiments.encoders import features, mixtures
 from genvec import trees
 from genvec.controls import CONTROLS, Labelled, sampled_proportions
@@ -26,16 +26,12 @@ def run_stage(config, run) -> None:
         zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
         data = mixture_data(setup.dataset, run)
         test = TestMembers(zoo.members, config.seed)
-        inputs = {
-            "constant": ("constant", partial(np.ones, (len(zoo.members), 1))),
-            "ridge on flat": ("ridge", lambda: features(zoo, setup.family, data, "flat")),
-            "boosted on statistics": (
-                "boosted",
-                lambda: features(zoo, setup.family, data, "statistics"),
-            ),
-            "ridge on moments": ("ridge", lambda: features(zoo, setup.family, data, "moments")),
-            "ridge on untrained graph": ("ridge", lambda: _untrained(config, zoo, setup, data)),
-        }
+        represented = partial(features, zoo, setup.family, data)
+        inputs = {"constant": ("constant", partial(np.ones, (len(zoo.members), 1)))}
+        for name in config.controls.features:
+            label, control = FITTED_CONTROLS[name]
+            untrained = partial(_untrained, config, zoo, setup, data)
+            inputs[label] = control, untrained if name == "graph" else partial(represented, name)
         with bar(len(inputs) + len(config.controls.num_samples), "controls", "control") as progress:
             metrics = {}
             for name, (control, features_fn) in inputs.items():

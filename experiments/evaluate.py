@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -131,7 +132,9 @@ def environment() -> dict[str, str]:
     return {
         "date": datetime.date.today().isoformat(),
         "commit": COMMIT,
-        "command": " ".join(["python", "-m", "experiments.run", *sys.argv[1:]]),
+        "command": " ".join(
+            ["python", "-m", f"experiments.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
+        ),
         "device": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
         "processor": f"{os.cpu_count()} cores, {platform.machine()}",
         "python": platform.python_version(),

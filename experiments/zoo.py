@@ -24,6 +24,7 @@ from genvec.store import (
     read_json,
     read_manifest,
     segment_rows,
+    write_json,
     write_segment,
 )
 from genvec.zoo import (
@@ -50,18 +51,19 @@ def run_stage(config, run) -> None:
     )
     mixtures = np.asarray(mixtures)
     mixtures = np.concatenate([mixtures, triplet_mixtures(mixtures, setup.split.triplets)])
-    inputs = {name: _inputs(config, cell, mixtures) for name, cell in setup.cells.items()}
+    inputs = {
+        name: _inputs(config, cell, mixtures[cell.members]) for name, cell in setup.cells.items()
+    }
     data = mixture_data(setup.dataset, run)
     with clock(run, "zoo") if is_first() else nullcontext():
         if is_first():
             create_zoo(run.zoo, list(setup.cells))
             for name, cell in setup.cells.items():
-                table = members_table(
-                    setup.split, mixtures, chosen["classes"], inputs[name].hparams
-                )
+                table = members_table(setup.split, mixtures, chosen["classes"])[cell.members]
+                table = table.assign(**jax.device_get(inputs[name].hparams))
                 header = partial(manifest, config, cell, chosen["classes"])
                 prepare(run.zoo / name, name, cell, header, table, inputs[name], data)
-        for name, segments in _shares(run.zoo, setup.cells, len(mixtures)).items():
+        for name, segments in _shares(run.zoo, setup.cells, inputs).items():
             _train(run, name, setup.cells[name], inputs[name], data, segments)
         for name in setup.cells:
             _complete(run.zoo / name)
@@ -73,9 +75,11 @@ def _inputs(config, cell, mixtures) -> MemberInputs:
     return member_inputs(key, mixtures, cell.family, init=cell.settings.init, hparams=hparams)
 
 
-def _shares(zoo, cells, num) -> dict[str, dict[int, slice]]:
+def _shares(zoo, cells, inputs) -> dict[str, dict[int, slice]]:
     """What this process is to train: of each cell every so many-th segment that is missing."""
-    sizes = [-(-num // cell.settings.segment_size) for cell in cells.values()]
+    sizes = [
+        -(-len(inputs[name].mixture) // cell.settings.segment_size) for name, cell in cells.items()
+    ]
     todo = [np.zeros(size, bool) for size in sizes]
     if is_first():
         for mask, name in zip(todo, cells, strict=True):
@@ -113,6 +117,8 @@ def _train(run, name, cell, inputs, data, segments) -> None:
 
         def on_segment(number, trained):
             write_segment(run.zoo / name, number, trained)
+            if not losses and is_first():
+                _record(run, name, segments[number], time.perf_counter() - begin)
             finite = trained.metrics["finite"]
             losses[:] = trained.metrics[loss_name][finite].tolist()
             if not finite.all():
@@ -120,6 +126,12 @@ def _train(run, name, cell, inputs, data, segments) -> None:
                 progress.write(f"{name}: members {odd} diverged; they are kept, and flagged")
 
         train_zoo(runner, inputs, data, segments, on_segment, on_chunk)
+
+
+def _record(run, name, rows, seconds) -> None:
+    """How long the first segment took this process, compilation included."""
+    speed = read_json(run.speed) if run.speed.exists() else {}
+    write_json(run.speed, {**speed, name: {"members": rows.stop - rows.start, "seconds": seconds}})
 
 
 def _profile(folder, runner, inputs, data) -> None:

@@ -150,6 +150,20 @@ def predict(classifier: Classifier, images: np.ndarray, *, batch_size: int = 512
     return np.concatenate(logits)
 
 
+def features(classifier: Classifier, x: jax.Array) -> jax.Array:
+    """What the last dense layer of a classifier sees of images [B, H, W, C] in [0, 1]: [B, F]."""
+    seen = []
+
+    def watch(next_fn, args, kwargs, context):
+        if isinstance(context.module, nn.Dense):
+            seen.append(args[0])
+        return next_fn(*args, **kwargs)
+
+    with nn.intercept_methods(watch):
+        classifier.apply(classifier.variables, x)
+    return seen[-1]
+
+
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     """Share of the images whose largest logit [M, L] is that of their label [M]."""
     chex.assert_shape(labels, (len(logits),))

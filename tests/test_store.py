@@ -365,3 +365,9 @@ def test_a_run_of_another_config_is_refused_with_the_difference(tmp_path):
         store.claim_run(run, config | {"zoo": {"init": "independent", "hidden": (32,)}})
     with pytest.raises(StoreError, match="alpha: absent in the folder, 1 now"):
         store.claim_run(run, config | {"alpha": 1})
+
+
+def test_a_tree_with_an_empty_dict_is_refused_when_it_is_saved(tmp_path):
+    with pytest.raises(ValueError, match="is empty; leave it out"):
+        store.save_tree(tmp_path / "tree", {"params": {"a": np.ones(2)}, "state": {"inner": {}}})
+    assert not (tmp_path / "tree").exists()

@@ -16,7 +16,7 @@ from genvec.networks import MLP, mlp_axes
 from genvec.types import Family, Params, Player, Spec
 
 SPREAD = 0.1  # of the written parameters over d at the start, in units of a VAE's own init
-TRUNCATED = 1 / 0.87962566  # the standard deviation of a normal cut off at ±2
+TRUNCATED_STD = 0.87962566  # standard deviation of a standard normal that is cut off at ±2
 
 
 def hyper_vae(
@@ -65,13 +65,13 @@ def hyper_vae(
     target = vae(image_shape, hidden=hidden, latent=latent)
     shapes = _shapes(target)
     sizes = (num_classes, *hyper_hidden, sum(int(np.prod(shape)) for shape in shapes.values()))
-    target_hparams = {name: jnp.asarray(value) for name, value in target.hparams.items()}
+    target_hparams = {name: np.float32(value) for name, value in target.hparams.items()}
 
     def init(key):
-        *layers, written = _starts(key, sizes, shapes)
+        layers, written = _starts(key, sizes, shapes)
         # row 0 is where all members start, the others are how far each hidden neuron moves them
         output = {"kernel": SPREAD * written[1:], "bias": written[0]}
-        params = {f"dense_{i}": layer for i, layer in enumerate([*layers, output])}
+        params = {**layers, f"dense_{len(hyper_hidden)}": output}
         state = {"proportions": jnp.full(num_classes, 1 / num_classes), "batches": jnp.zeros(())}
         return {"hypernetwork": params}, state
 
@@ -127,7 +127,7 @@ def draw_proportions(key: jax.Array, num: int, num_classes: int, alpha: float) -
     """[num, K] from Dirichlet(alpha); 2·alpha is whole.
 
     A sum of 2·alpha squared normals is twice a Gamma(alpha) draw; normalised, they are Dirichlet.
-    `jax.random.dirichlet` takes any alpha, and several times as long to compile.
+    `jax.random.dirichlet` takes any alpha, and more than twice as long to compile.
     """
     normals = jax.random.normal(key, (num, num_classes, int(2 * alpha)))
     gammas = jnp.sum(jnp.square(normals), axis=-1)
@@ -165,12 +165,15 @@ def write_member(family: Family, params: Params, d: jax.Array) -> Params:
       family: a `hyper_vae`.
       params: of one trained member of it.
       d: [K] proportions.
+
+    Raises:
+      AssertionError: proportions of another number of classes.
     """
     return _write(params, d, list(family.spec.groups.values()), _shapes(written_family(family)))
 
 
 def _shapes(target: Family) -> dict[str, tuple[int, ...]]:
-    params, _ = jax.eval_shape(target.init, jax.random.key(0))
+    params, _ = jax.eval_shape(lambda: target.init(jax.random.key(0)))
     return {name: leaf.shape for name, leaf in trees.flatten_names(params).items()}
 
 
@@ -184,29 +187,28 @@ def _write(params: Params, d: jax.Array, sizes: Sequence[int], shapes) -> Params
     return trees.unravel(vector, shapes)
 
 
-def _starts(key: jax.Array, sizes: Sequence[int], shapes: Mapping[str, Sequence[int]]) -> list[Any]:
+def _starts(key: jax.Array, sizes: Sequence[int], shapes: Mapping[str, Sequence[int]]):
     """The hidden layers, and as many VAEs [1 + hidden neurons, P] as there are directions to go.
 
     Kernels are LeCun normal and biases zero, as in every `MLP`; all are drawn in one block, because
     each call of a generator takes about a second to compile.
     """
     hidden = {
-        f"{layer}/{name}": shape
+        f"dense_{layer}/{name}": shape
         for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes[:-1]))
         for name, shape in (("kernel", (fan_in, fan_out)), ("bias", (fan_out,)))
     }
     scales = [_scales(hidden), np.tile(_scales(shapes), sizes[-2] + 1)]
-    scale = np.concatenate(scales)
+    scale = np.concatenate(scales) / TRUNCATED_STD
     draws = scale * jax.random.truncated_normal(key, -2.0, 2.0, scale.shape)
     first, written = jnp.split(draws, [len(scales[0])])
-    layers = trees.unravel(first, hidden) if hidden else {}
-    return [*layers.values(), written.reshape(-1, sizes[-1])]
+    return trees.unravel(first, hidden) if hidden else {}, written.reshape(-1, sizes[-1])
 
 
 def _scales(shapes: Mapping[str, Sequence[int]]) -> np.ndarray:
     """[P] in the order of `trees.ravel`: what makes kernels LeCun normal, and 0 for biases."""
     parts = [
-        np.full(np.prod(shape, dtype=int), TRUNCATED / np.sqrt(shape[0]) if shape[1:] else 0.0)
+        np.full(np.prod(shape, dtype=int), 1 / np.sqrt(shape[0]) if shape[1:] else 0.0)
         for _, shape in sorted(shapes.items())
     ]
     return np.concatenate([np.zeros(0), *parts]).astype(np.float32)

@@ -48,10 +48,8 @@ def torch_linear(fan_in: int, omega: float) -> float:
     return 1 / float(np.sqrt(fan_in))
 
 
-# as their code has it; both multiply by ω inside every sine, and take pixel centres from a grid
-# that holds the corners of [-1, 1]²
+# both multiply by ω inside every sine, and take coordinates from a grid with the corners of [-1, 1]²
 CONVENTIONS = {
-    # nn/inr.py: no layer is told that it is the first; pixels are output + 0.5
     "dwsnets": Convention(
         first=unit_variance,
         kernel=unit_variance,
@@ -61,7 +59,6 @@ CONVENTIONS = {
         scale=1.0,
         learning_rate=2e-2,
     ),
-    # experiments/siren_utils.py: as Sitzmann et al.; pixels are normalised to [-1, 1]
     "nfn": Convention(
         first=frequencies,
         kernel=unit_variance,
@@ -88,8 +85,8 @@ def inr(
     it is as near to it as `psnr` says, its gradients are exactly zero and it stands still, bit for
     bit. Its state: the image [H, W, C], the batches it has seen, and the steps it has moved.
 
-    `encode` gives the mean squared difference [B, 1] of images to the member's own: all that it can
-    say of another image. `sample` repeats what it has learned. `evaluate` gives its PSNR in dB.
+    `encode` gives the mean squared difference [B, 1] of images to what it has learned: all that it
+    can say of another image. `sample` repeats that. `evaluate` gives its PSNR to its own image in dB.
 
     Args:
       image_shape: (H, W, C).
@@ -98,8 +95,20 @@ def inr(
       omega: ω, the factor inside every sine.
       psnr: the goal in dB, −10 log₁₀ MSE of pixels in [0, 1].
 
-    Reference: Sitzmann et al. 2020, arXiv 2006.09661, section 3.2; conventions "dwsnets": Navon et
-    al. 2023, arXiv 2301.12780, and "nfn": Zhou et al. 2023, arXiv 2302.14040.
+    The conventions, as the two codes have them, for fan-in n:
+
+        layer    what     dwsnets       nfn
+        first    kernel   √(6/n) / ω    1/n            nfn's is that of Sitzmann et al.; dwsnets
+                 bias     0             1/√n           treats its first layer like all others
+        hidden   kernel   √(6/n) / ω    √(6/n) / ω
+                 bias     0             1/√n
+        output   kernel   1/√n          √(6/n) / ω     1/√n is what torch.nn.Linear starts from
+                 bias     1/√n          1/√n
+        pixel             0.5 + y       (1 + y) / 2    nfn fits images normalised to [-1, 1]
+
+    Reference: Sitzmann et al. 2020, arXiv 2006.09661, section 3.2 and theorem 1.8; "dwsnets": Navon
+    et al. 2023, arXiv 2301.12780 (their nn/inr.py); "nfn": Zhou et al. 2023, arXiv 2302.14040
+    (their experiments/siren_utils.py).
     """
     bounds = lookup(CONVENTIONS, convention, kind="convention")
     height, width, channels = image_shape
@@ -108,7 +117,7 @@ def inr(
     goal = 10.0 ** (-psnr / 10)
     rows, columns = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
     grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
-    coordinates = jnp.asarray(grid, jnp.float32)
+    coordinates = grid.astype(np.float32)
 
     def init(key):
         limits = _limits(bounds, sizes, omega)
@@ -124,7 +133,7 @@ def inr(
         return trees.unravel(limit * draws, shapes), state
 
     def draw(params):
-        h = coordinates
+        h = jnp.asarray(coordinates)
         for layer in layers[:-1]:
             h = sine(omega * _dense(params["inr"][layer], h))
         output = _dense(params["inr"][layers[-1]], h)

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-import jinja2
-
 from genvec.report import figures, samples, tables
 from genvec.report.contents import predict, read_contents
+from genvec.report.families import families_table
+from genvec.report.gallery import write_gallery
+from genvec.report.pages import write_page
 from genvec.report.results import results, results_table
-from genvec.store import RunFolder, write_atomically
+from genvec.store import RunFolder
 
-__all__ = ["results_table", "write_report"]
+__all__ = ["families_table", "results_table", "write_gallery", "write_report"]
 
 
 def write_report(run: RunFolder) -> Path:
@@ -27,14 +28,9 @@ def write_report(run: RunFolder) -> Path:
     contents = read_contents(run)
     prediction = predict(contents)
     drawn = figures.embed(figures.draw(contents, prediction))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("page.html").render(
+    return write_page(
+        run.report,
+        "page.html",
         facts=tables.facts(contents),
         headline=tables.headline(contents),
         results=results(contents.metrics),
@@ -45,5 +41,3 @@ def write_report(run: RunFolder) -> Path:
         details=tables.details(contents),
         **drawn,
     )
-    write_atomically(run.report, lambda path: path.write_text(html, encoding="utf-8"))
-    return run.report

@@ -38,9 +38,13 @@ def strip(images: np.ndarray, *, vertical: bool = False) -> str:
     axis = 0 if vertical else 1
     gap = np.full_like(images[0].take([0], axis), 255)
     tiles = [tile for image in images for tile in (gap, image)][1:]
-    array = np.concatenate(tiles, axis)
+    return png(np.concatenate(tiles, axis))
+
+
+def png(image: np.ndarray) -> str:
+    """An image uint8 [H, W, C] of one or three channels as a data URI."""
     buffer = io.BytesIO()
-    Image.fromarray(array if array.shape[-1] == 3 else array[..., 0]).save(buffer, "PNG")
+    Image.fromarray(image if image.shape[-1] == 3 else image[..., 0]).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

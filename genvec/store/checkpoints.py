@@ -45,8 +45,11 @@ def save_tree(path: Path, tree: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
       StoreError: it cannot be written; what was there before still is.
+      ValueError: a dict inside it is empty, which would not come back.
     """
     tree = jax.tree.map(np.asarray, jax.device_get(dict(tree)))
+    if jax.tree.structure(tree) != jax.tree.structure(unflatten_names(flatten_names(tree))):
+        raise ValueError(f"a dict inside the tree of {path} is empty; leave it out")
     if jax.process_count() > 1:
         return save_alone(path, tree)
     record = {

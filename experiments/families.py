@@ -1,0 +1,67 @@
+"""Every family at once: a cell each, how good it is, and what an encoder reads from its weights.
+
+python -m experiments.families --config=configs/families.py [--workdir=DIR]
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import classes, controls, encoders, evaluate, gallery, leave_out, quality, zoo
+from experiments.common import check, main
+from experiments.evaluate import environment
+from genvec.report import families_table, write_gallery
+from genvec.store import read_json, write_json
+
+
+def run_stage(config, run) -> None:
+    for stage in (classes, zoo, quality):
+        stage.run_stage(config, run)
+    for name, cell in check(config).cells.items():
+        readers = config.reads.get(name, config.reads["default"])
+        read_by = {reader: config.encoders[reader] for reader in readers}
+        own = ConfigDict({**config.to_dict(), "cell": name, "encoders": read_by})
+        share = (cell.settings.members or config.mixtures.num) / config.mixtures.num
+        for encoder in own.encoders.values():  # fewer members, fewer steps, but not below a third
+            encoder.train.steps = round(encoder.train.steps * max(share, 1 / 3))
+        for stage in (encoders, controls, evaluate):
+            stage.run_stage(own, run.of_cell(name))
+    leave_out.run_stage(config, run)
+    gallery.run_stage(config, run)
+    write_json(run.metrics, summary(config, run))
+    print(families_table(read_json(run.metrics)))
+    print(f"\n{write_gallery(run)}")
+
+
+def summary(config, run) -> dict:
+    """Cell → every number of it, from what the stages wrote."""
+    good, speed, left_out = read_json(run.quality), read_json(run.speed), read_json(run.leave_out)
+    rows = {}
+    for name, cell in check(config).cells.items():
+        metrics = read_json(run.of_cell(name).metrics)
+        best = metrics["encoders"][metrics["best_encoder"]]
+        sampling = metrics["controls"]
+        rows[name] = {
+            "family": cell.family.name,
+            "architecture": cell.family.architecture,
+            **good[name],
+            "num_members": metrics["num_members"],
+            "num_diverged": metrics["num_diverged"],
+            "angle_deg_mean": best["angle_deg_mean"],
+            "sampling512_angle_deg_mean": sampling["512 samples, raw"]["angle_deg_mean"],
+            "sampling512_calibrated_angle_deg_mean": sampling["512 samples, calibrated"][
+                "angle_deg_mean"
+            ],
+            "constant_angle_deg_mean": sampling["constant"]["angle_deg_mean"],
+            **left_out[name],
+            "seconds_256_members": speed[name]["seconds"] * 256 / speed[name]["members"],
+        }
+    return {
+        "dataset": config.data.name,
+        "classes": read_json(run.classes)["classes"],
+        "families": rows,
+        "timings_s": read_json(run.timings),
+        "environment": environment(),
+    }
+
+
+if __name__ == "__main__":
+    main(run_stage)

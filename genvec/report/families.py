@@ -1,0 +1,47 @@
+"""The table of all families: quality of the generators and what an encoder reads from weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+MISSING = "–"
+
+# key in metrics.json → heading, digits
+COLUMNS = {
+    "fid": ("FID", 2),
+    "fid_untrained": ("untrained", 1),
+    "wasserstein": ("sliced W₂", 3),
+    "mode_coverage": ("modes", 2),
+    "covering_members": ("all modes", 2),
+    "angle_deg_mean": ("encoder °", 2),
+    "sampling512_angle_deg_mean": ("512 samples °", 2),
+    "sampling512_calibrated_angle_deg_mean": ("calibrated °", 2),
+    "joint_angle_deg_mean": ("one for all °", 2),
+    "leave_out_angle_deg_mean": ("left out °", 2),
+    "train": ("trained on", 0),
+    "seconds_256_members": ("s / 256", 0),
+}
+
+
+def families_table(metrics: Mapping[str, Any]) -> str:
+    """A Markdown table, a row a cell of the zoo.
+
+    Args:
+      metrics: as in `metrics.json` of `configs/families.py`; what a cell lacks is shown as "–".
+    """
+    rows = [["", *(heading for heading, _ in COLUMNS.values())]]
+    for name, values in metrics["families"].items():
+        values = {**values, "train": values.get("num_members", {}).get("train")}
+        shown = (values.get(key) for key in COLUMNS)
+        digits = (digits for _, digits in COLUMNS.values())
+        cells = (
+            MISSING if value is None else f"{value:,.{number}f}"
+            for value, number in zip(shown, digits, strict=True)
+        )
+        rows.append([f"`{name}`", *cells])
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = [
+        " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+        for row in (rows[0], rule, *rows[1:])
+    ]
+    return "\n".join(f"| {line} |" for line in lines)
