@@ -80,7 +80,7 @@ def _default() -> ConfigDict:
                 "density", {"head": "gaussian_mixture", "num_columns": 4}, members=256
             ),
             "hyper_vae": _cell("hyper_vae", {"num_classes": 3}, members=256),
-            "inr": _cell("inr", members=256),
+            "inr": _cell("inr", steps=50, members=256),
         },
     }
     config.cell = ""
@@ -108,6 +108,8 @@ def _default() -> ConfigDict:
         "untrained_readout": 512,
     }
     config.report = {"num_samples": 8}
+    # one hyper_vae on the uniform mixture, and for how many test members of `vae` it writes another
+    config.hypernetwork = {"steps": 4_000, "num_members": 64}
     config.gallery = {
         "num_samples": 8,  # images of a member
         "steps": 3_000,  # of the single members whose latent spaces are shown
@@ -156,6 +158,7 @@ def _smoke(config: Any) -> None:
     for encoder in config.encoders.values():
         encoder.train.steps = 20
     config.leave_out.train.steps = 20
+    config.hypernetwork.update({"steps": 20, "num_members": 4})
     config.quality.update({"num_members": 8, "num_samples": 64})
     config.controls.num_calibration = 16
     config.gallery.update({"steps": 20, "modes": ("minimax",), "num_members": 2, "segments": 2})

@@ -26,7 +26,8 @@ from genvec.store import RunFolder, StoreError, claim_run, lock_folder, read_jso
 from genvec.types import Dataset, Family, Split
 from genvec.zoo import PLANS, PRECISIONS, Task, check_hparams
 
-STREAMS = ("classes", "mixtures", "zoo", "encoders", "evaluate", "gallery")  # of random numbers; only append
+# of random numbers; only append
+STREAMS = ("classes", "mixtures", "zoo", "encoders", "evaluate", "gallery")
 # representation → the control's name in the tables, and what is fitted on the features
 FITTED_CONTROLS = {
     "flat": ("ridge on flat", "ridge"),

@@ -5,7 +5,17 @@ python -m experiments.families --config=configs/families.py [--workdir=DIR]
 
 from ml_collections import ConfigDict
 
-from experiments import classes, controls, encoders, evaluate, gallery, leave_out, quality, zoo
+from experiments import (
+    classes,
+    controls,
+    encoders,
+    evaluate,
+    gallery,
+    hypernetwork,
+    leave_out,
+    quality,
+    zoo,
+)
 from experiments.common import check, main
 from experiments.evaluate import environment
 from genvec.report import families_table, write_gallery
@@ -25,6 +35,8 @@ def run_stage(config, run) -> None:
         for stage in (encoders, controls, evaluate):
             stage.run_stage(own, run.of_cell(name))
     leave_out.run_stage(config, run)
+    if "vae" in config.zoo.cells:
+        hypernetwork.run_stage(config, run)
     gallery.run_stage(config, run)
     write_json(run.metrics, summary(config, run))
     print(families_table(read_json(run.metrics)))
@@ -58,6 +70,7 @@ def summary(config, run) -> dict:
         "dataset": config.data.name,
         "classes": read_json(run.classes)["classes"],
         "families": rows,
+        "hypernetwork": read_json(run.hypernetwork) if run.hypernetwork.exists() else None,
         "timings_s": read_json(run.timings),
         "environment": environment(),
     }

@@ -53,7 +53,7 @@ class MessagePassing(nn.Module):
     @nn.compact
     def __call__(self, graph: NeuralGraph) -> jax.Array:
         order = list(self.spec.groups)  # forward; the graph's own dicts may come sorted by name
-        once = _Once()
+        once = NamedModules()
         h = {group: self._initial(once, group, graph.nodes.get(group)) for group in order}
         for sweep in range(2 * self.rounds):
             for group in order if sweep % 2 == 0 else reversed(order):
@@ -116,7 +116,7 @@ def _role(group: str) -> str:
     return group.partition(".")[0]
 
 
-class _Once(dict):
+class NamedModules(dict):
     """Modules by name: what is asked for a second time is the first one."""
 
     def __call__(self, name: str, make: type[nn.Module], *args: Any, **options: Any) -> Any:

@@ -6,7 +6,13 @@ import pytest
 from conftest import random_params, small
 
 from genvec import symmetry
-from genvec.encoders import ENCODERS, GraphEncoder, JointEncoder, MessagePassing
+from genvec.encoders import (
+    ENCODERS,
+    GraphEncoder,
+    JointEncoder,
+    MessagePassing,
+    NamedModules,
+)
 from genvec.networks import initialise
 from genvec.represent import Context, flat, graph
 from genvec.trees import flatten_names, unflatten_names
@@ -79,7 +85,8 @@ def test_a_message_is_a_forward_pass_of_probes(vae):
     class FirstMessage(MessagePassing):
         @nn.compact
         def __call__(self, graph):
-            return self._message(graph, {"x": variables["code_x"]}, "encoder_0", sweep=0)
+            first = {"x": variables["code_x"]}
+            return self._message(NamedModules(), graph, first, "encoder_0", sweep=0)
 
     message = FirstMessage(vae.spec, width=4).apply(
         {"params": {"probe_0_x>encoder_0": {"kernel": probe}}}, graph_of(vae, params)

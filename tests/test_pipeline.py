@@ -134,7 +134,7 @@ def test_a_killed_run_ends_in_the_same_zoo(finished, tmp_path):
             "--config.data.name=minst",
             "config.data: unknown dataset 'minst'; known: cifar10, digits",
         ),
-        ("--config.zoo.family.name=gan", "unknown family 'gan'; known: ae, vae"),
+        ("--config.zoo.family.name=gan", "unknown family 'gan'; known: aae, ae, bayesian_pca"),
         ("--config.encoders.graph.encoder.name=gnn", "unknown encoder 'gnn'; known: graph, mlp"),
         ("--config.encoders.graph.representation=svd", "unknown representation 'svd'"),
         ("--config.classes.num=11", "config.classes: 11 classes of digits; allowed: 2..10"),

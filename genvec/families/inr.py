@@ -48,7 +48,7 @@ def torch_linear(fan_in: int, omega: float) -> float:
     return 1 / float(np.sqrt(fan_in))
 
 
-# both multiply by ω inside every sine, and take coordinates from a grid with the corners of [-1, 1]²
+# both multiply by ω inside every sine; the corners of [-1, 1]² are the middles of corner pixels
 CONVENTIONS = {
     "dwsnets": Convention(
         first=unit_variance,
@@ -86,7 +86,7 @@ def inr(
     bit. Its state: the image [H, W, C], the batches it has seen, and the steps it has moved.
 
     `encode` gives the mean squared difference [B, 1] of images to what it has learned: all that it
-    can say of another image. `sample` repeats that. `evaluate` gives its PSNR to its own image in dB.
+    can say of another image. `sample` repeats that. `evaluate` gives the PSNR to its own image, dB.
 
     Args:
       image_shape: (H, W, C).
