@@ -3,6 +3,8 @@
 python -m experiments.families --config=configs/families.py [--workdir=DIR]
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from experiments import (
@@ -28,7 +30,7 @@ def run_stage(config, run) -> None:
     for name, cell in check(config).cells.items():
         readers = config.reads.get(name, config.reads["default"])
         read_by = {reader: config.encoders[reader] for reader in readers}
-        own = ConfigDict({**config.to_dict(), "cell": name, "encoders": read_by})
+        own: Any = ConfigDict({**config.to_dict(), "cell": name, "encoders": read_by})
         share = (cell.settings.members or config.mixtures.num) / config.mixtures.num
         for encoder in own.encoders.values():  # fewer members, fewer steps, but not below a third
             encoder.train.steps = round(encoder.train.steps * max(share, 1 / 3))

@@ -154,6 +154,10 @@ def _train(config, cells: dict[str, Cell], folds: Folds, kinds: dict[str, list[s
 
     args = config.leave_out.train
     with bar(args.steps, f"one encoder for all, {folds.num} folds", "step") as progress:
+
+        def on_eval(row) -> None:
+            progress.update(row["step"] - progress.n)
+
         # the last step is taken: to choose one by validation members would look at the left out
         trained = train_encoder(
             stream(config, "encoders"),
@@ -162,7 +166,7 @@ def _train(config, cells: dict[str, Cell], folds: Folds, kinds: dict[str, list[s
             examples("train"),
             examples("val"),
             prepare=prepare,
-            on_eval=lambda row: progress.update(row["step"] - progress.n),
+            on_eval=on_eval,
             eval_every=args.steps,
             **args,
         )

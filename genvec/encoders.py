@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from genvec.geometry import to_sphere
 from genvec.networks import MLP
 from genvec.trees import flatten_names, unflatten_names
-from genvec.types import NeuralGraph, Spec
+from genvec.types import Array, NeuralGraph, Spec
 
 CODE = 16  # numbers that a neuron of a fixed group hands to the read-out
 
@@ -108,7 +108,7 @@ class MessagePassing(nn.Module):
             parts.append(once(f"read_{role}", nn.Dense, self.readout)(x))
         return nn.LayerNorm(name="read_norm")(sum(parts))
 
-    def _named(self, name: str, features: jax.Array) -> str:
+    def _named(self, name: str, features: Array) -> str:
         return f"{name}_{features.shape[-1]}" if self.joint else name
 
 
