@@ -96,10 +96,12 @@ def _read(setup, run) -> dict[str, Cell]:
 
 def _encoders(cells: dict[str, Cell], taught: list[str]) -> tuple[Folds, dict[str, list[str]]]:
     """The folds, and topology → cells whose parts have it, so that they can be stacked."""
-    by_spec: dict[str, list[str]] = {}
+    alike: dict[str, list[str]] = {}
     for name in taught:
-        by_spec.setdefault(json.dumps(spec_to_json(cells[name].part.spec)), []).append(name)
-    kinds = {"+".join(names): names for names in by_spec.values()}
+        shapes = {leaf: value.shape[1:] for leaf, value in cells[name].params.items()}
+        key = json.dumps([spec_to_json(cells[name].part.spec), shapes])  # windows are in no spec
+        alike.setdefault(key, []).append(name)
+    kinds = {"+".join(names): names for names in alike.values()}
     encoders = {kind: _encoder(cells[names[0]]) for kind, names in kinds.items()}
     return Folds(JointEncoder(encoders), len(taught)), kinds
 

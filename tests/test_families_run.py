@@ -7,11 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 import genvec
+from experiments import leave_out
+from genvec.families import FAMILIES
 from genvec.report import families_table
+from genvec.symmetry import generator_part
 
 ROOT = Path(__file__).parent.parent
 PROMISED = {
@@ -103,3 +107,21 @@ def test_a_cell_that_cannot_be_is_named(finished, tmp_path, flag, message):
     done = run(script, tmp_path / "run", flag)
     assert done.returncode == 1
     assert re.search(message, done.stderr), done.stderr
+
+
+def test_cells_are_stacked_where_their_parameters_have_one_shape():
+    """The heads of `density` share a spec, which holds no windows, but not their shapes."""
+    cells = {}
+    for name, args in {
+        "histogram": {},
+        "mixture": {"head": "gaussian_mixture"},
+        "again": {"hidden": (64,)},
+    }.items():
+        family = FAMILIES["density"]((2, 2, 1), **args)
+        part = generator_part(family.spec)
+        params, _ = jax.eval_shape(jax.vmap(family.init), jax.random.split(jax.random.key(0), 3))
+        cells[name] = leave_out.Cell(part, part.take(params), None, np.ones((3, 2)), None, None)
+    assert cells["histogram"].part.spec == cells["mixture"].part.spec
+    folds, kinds = leave_out._encoders(cells, list(cells))
+    assert kinds == {"histogram+again": ["histogram", "again"], "mixture": ["mixture"]}
+    assert folds.num == 3
