@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from experiments import processes
 from genvec.classes import CLASSIFIERS
+from genvec.controls import FITTED_CONTROLS
 from genvec.data import DatasetNotPrepared, class_indices, load_dataset
 from genvec.encoders import ENCODERS
 from genvec.families import FAMILIES
@@ -28,14 +29,6 @@ from genvec.zoo import PLANS, PRECISIONS, Task, check_hparams
 
 # of random numbers; only append
 STREAMS = ("classes", "mixtures", "zoo", "encoders", "evaluate", "gallery")
-# representation → the control's name in the tables, and what is fitted on the features
-FITTED_CONTROLS = {
-    "flat": ("ridge on flat", "ridge"),
-    "statistics": ("boosted on statistics", "boosted"),
-    "moments": ("ridge on moments", "ridge"),
-    "graph": ("ridge on untrained graph", "ridge"),
-}
-
 config_flags.DEFINE_config_file("config", None, "What to run, such as configs/digits.py:smoke.")
 flags.DEFINE_integer("cpu_devices", 0, "Devices that JAX sees in the CPU; one a core by default.")
 flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config name> by default.")

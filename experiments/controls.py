@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.classes import load_classifier
-from experiments.common import FITTED_CONTROLS, bar, check, clock, main, mixture_data, stream
+from experiments.common import bar, check, clock, main, mixture_data, stream
 from experiments.encoders import features, mixtures
 from genvec import trees
-from genvec.controls import CONTROLS, Labelled, sampled_proportions
+from genvec.controls import CONTROLS, FITTED_CONTROLS, Labelled, sampled_proportions
 from genvec.encoders import MessagePassing
 from genvec.evaluate import Predictions, evaluate, leak_curve
 from genvec.networks import initialise

@@ -26,7 +26,7 @@ from genvec.symmetry import Part, augment, generator_part, spec_to_json
 from genvec.train import Examples, make_embed_fn, train_encoder
 
 
-class Cell(NamedTuple):
+class Generators(NamedTuple):
     """The generating part of the members of one cell."""
 
     part: Part
@@ -80,7 +80,7 @@ def run_stage(config, run) -> None:
     write_json(run.leave_out, written)
 
 
-def _read(setup, run) -> dict[str, Cell]:
+def _read(setup, run) -> dict[str, Generators]:
     cells = {}
     for name, zoo in load_cells(run.zoo, ("train", "val", "test"), finite_only=True).items():
         part = generator_part(setup.cells[name].family.spec)
@@ -90,11 +90,13 @@ def _read(setup, run) -> dict[str, Cell]:
         normaliser = fit_normaliser(trees.take(graphs, split == "train"), part.spec)
         targets = to_sphere(mixtures(members))
         member = members["member"].to_numpy()
-        cells[name] = Cell(part, params, normaliser, targets, member, split)
+        cells[name] = Generators(part, params, normaliser, targets, member, split)
     return cells
 
 
-def _encoders(cells: dict[str, Cell], taught: list[str]) -> tuple[Folds, dict[str, list[str]]]:
+def _encoders(
+    cells: dict[str, Generators], taught: list[str]
+) -> tuple[Folds, dict[str, list[str]]]:
     """The folds, and topology → cells whose parts have it, so that they can be stacked."""
     alike: dict[str, list[str]] = {}
     for name in taught:
@@ -106,11 +108,11 @@ def _encoders(cells: dict[str, Cell], taught: list[str]) -> tuple[Folds, dict[st
     return Folds(JointEncoder(encoders), len(taught)), kinds
 
 
-def _encoder(cell: Cell) -> GraphEncoder:
+def _encoder(cell: Generators) -> GraphEncoder:
     return GraphEncoder(cell.part.spec, cell.targets.shape[1], joint=True)
 
 
-def _train(config, cells: dict[str, Cell], folds: Folds, kinds: dict[str, list[str]]) -> Any:
+def _train(config, cells: dict[str, Generators], folds: Folds, kinds: dict[str, list[str]]) -> Any:
     """Parameters of all folds; an example is the members of one mixture, of all taught cells."""
     names = [name for kind in kinds.values() for name in kind]
     common = set.intersection(*(set(cells[name].member) for name in names))
@@ -175,7 +177,7 @@ def _train(config, cells: dict[str, Cell], folds: Folds, kinds: dict[str, list[s
     return trained.params
 
 
-def _angles(params, cell: Cell) -> list[float]:
+def _angles(params, cell: Generators) -> list[float]:
     """Mean angle on the test members, fold by fold; what no cell has taught is as it began."""
     rows = np.flatnonzero(cell.split == "test")
     graphs, encoder = cell.graphs(rows), _encoder(cell)

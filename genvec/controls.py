@@ -161,3 +161,11 @@ CONTROLS: Mapping[str, Callable[[Labelled, Labelled, np.ndarray], np.ndarray]] =
     "ridge": ridge,
     "boosted": boosted,
 }
+
+# representation → the control's name in the tables, and which of CONTROLS is fitted on it
+FITTED_CONTROLS = {
+    "flat": ("ridge on flat", "ridge"),
+    "statistics": ("boosted on statistics", "boosted"),
+    "moments": ("ridge on moments", "ridge"),
+    "graph": ("ridge on untrained graph", "ridge"),
+}

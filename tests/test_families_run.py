@@ -120,7 +120,9 @@ def test_cells_are_stacked_where_their_parameters_have_one_shape():
         family = FAMILIES["density"]((2, 2, 1), **args)
         part = generator_part(family.spec)
         params, _ = jax.eval_shape(jax.vmap(family.init), jax.random.split(jax.random.key(0), 3))
-        cells[name] = leave_out.Cell(part, part.take(params), None, np.ones((3, 2)), None, None)
+        cells[name] = leave_out.Generators(
+            part, part.take(params), None, np.ones((3, 2)), None, None
+        )
     assert cells["histogram"].part.spec == cells["mixture"].part.spec
     folds, kinds = leave_out._encoders(cells, list(cells))
     assert kinds == {"histogram+again": ["histogram", "again"], "mixture": ["mixture"]}

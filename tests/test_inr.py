@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from genvec import symmetry, trees
-from genvec.families.inr import CONVENTIONS, fit_images, inr, sine
+from genvec.families.fitting import fit_images
+from genvec.families.inr import CONVENTIONS, inr, sine
 from genvec.registry import UnknownNameError
 from genvec.types import Batch
 from genvec.zoo import Task, member_inputs

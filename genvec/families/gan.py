@@ -144,7 +144,7 @@ def gan(
         return output[:, 0], h, state
 
     def noise(key, hparams, num):
-        """One draw for real and generated images: random numbers are half of a small step."""
+        """One draw for real and generated images: random numbers weigh in a small step."""
         return hparams["instance_noise"] * jax.random.normal(key, (num, *image_shape))
 
     def critic_loss(params, state, key, batch, hparams):

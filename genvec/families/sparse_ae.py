@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -60,7 +61,7 @@ def sparse_ae(
     return parts.family("sparse_ae", hparams, player, norm=norm)
 
 
-def bound_atoms(kernel: jnp.ndarray) -> jnp.ndarray:
+def bound_atoms(kernel: jax.Array) -> jax.Array:
     """Scales what belongs to one input of a kernel [.., Z, O] to a norm of at most one."""
     axes = tuple(axis for axis in range(kernel.ndim) if axis != kernel.ndim - 2)
     squared = jnp.sum(jnp.square(kernel), axis=axes, keepdims=True)
