@@ -40,8 +40,18 @@ def _default() -> ConfigDict:
     # choose: "auto" for the classes farthest apart in the ResNet's embedding, or names: "1,4,5"
     config.classes = {"choose": "auto", "num": 3}
     config.classifiers = {
-        "resnet": {"args": {"stage_widths": (16, 32)}, "num_steps": 400},  # chooses the classes
-        "mlp": {"args": {"hidden_widths": (128,)}, "num_steps": 2000},  # counts generated images
+        # of all classes: chooses the K farthest apart
+        "chooser": {
+            "network": "resnet",
+            "args": {"stage_widths": (16, 32)},
+            "train": {"num_steps": 400},
+        },
+        # of the K classes: counts generated images
+        "counter": {
+            "network": "mlp",
+            "args": {"hidden_widths": (128,)},
+            "train": {"num_steps": 2_000},
+        },
     }
     config.mixtures = {
         "num": 6_000,
@@ -131,8 +141,8 @@ def _few(config: Any) -> None:
 
 def _smoke(config: Any) -> None:
     config.quick_compile = True
-    config.classifiers.resnet.num_steps = 30
-    config.classifiers.mlp.num_steps = 100
+    config.classifiers.chooser.train.num_steps = 30
+    config.classifiers.counter.train.num_steps = 100
     small = {"num": 64, "val_fraction": 0.15, "test_fraction": 0.25, "num_triplets": 6}
     config.mixtures.update(small)
     config.zoo.update({"steps": 40, "segment_size": 32})

@@ -39,7 +39,13 @@ def _default() -> ConfigDict:
     config.data = {"name": "digits", "data_dir": ""}
     # those that the ResNet of configs/digits.py chose, so that the numbers can be compared
     config.classes = {"choose": "1,4,5", "num": 3}
-    config.classifiers = {"mlp": {"args": {"hidden_widths": (128,)}, "num_steps": 2_000}}
+    config.classifiers = {
+        "counter": {
+            "network": "mlp",
+            "args": {"hidden_widths": (128,)},
+            "train": {"num_steps": 2_000},
+        },
+    }
     config.mixtures = {
         "num": 5_000,
         "alpha": 0.7,
@@ -169,7 +175,7 @@ def _mnist(config: Any) -> None:
 
 def _smoke(config: Any) -> None:
     config.quick_compile = True
-    config.classifiers.mlp.num_steps = 100
+    config.classifiers.counter.train.num_steps = 100
     config.mixtures.update({"num": 48, "val_fraction": 0.15, "test_fraction": 0.25})
     config.zoo.update({"steps": 20, "segment_size": 32})
     for cell in config.zoo.cells.values():

@@ -52,6 +52,7 @@ def members_table(split, mixtures, classes) -> pd.DataFrame:
     role, triplet = np.full(len(mixtures), "sum", object), np.full(len(mixtures), -1)
     for name in ("train", "val", "test"):
         role[getattr(split, name)] = name
+    role[np.array(split.unseen, int)] = "unseen"
     for number, members in enumerate(split.triplets):
         triplet[members] = number
     columns = {"member": np.arange(len(mixtures)), "split": role, "triplet": triplet}

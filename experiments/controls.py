@@ -6,16 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.classes import load_classifier
-from experiments.common import bar, check, clock, main, mixture_data, stream
-from experiments.encoders import features, mixtures
+from experiments.classes import load_counter
+from experiments.common import bar, clock, stream
+from experiments.encoders import context, mixtures
+from experiments.setup import check
+from experiments.start import main
 from genvec import trees
 from genvec.controls import CONTROLS, FITTED_CONTROLS, Labelled, sampled_proportions
 from genvec.encoders import MessagePassing
 from genvec.evaluate import Predictions, evaluate, leak_curve
 from genvec.networks import initialise
-from genvec.represent import fit_normaliser
-from genvec.store import load_zoo, read_json, write_json
+from genvec.represent import fit_normaliser, represent
+from genvec.store import load_zoo, write_json
 
 
 def run_stage(config, run) -> None:
@@ -24,14 +26,14 @@ def run_stage(config, run) -> None:
     setup = check(config)
     with clock(run, "controls"):
         zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
-        data = mixture_data(setup.dataset, run)
+        used = context(config, run, setup, zoo)
         test = TestMembers(zoo.members, config.seed)
-        represented = partial(features, zoo, setup.family, data)
         inputs = {"constant": ("constant", partial(np.ones, (len(zoo.members), 1)))}
         for name in config.controls.features:
             label, control = FITTED_CONTROLS[name]
-            untrained = partial(_untrained, config, zoo, setup, data)
-            inputs[label] = control, untrained if name == "graph" else partial(represented, name)
+            represented = partial(represent, name, zoo.params, zoo.state, used)
+            untrained = partial(_untrained, config, zoo, setup, represented)
+            inputs[label] = control, untrained if name == "graph" else represented
         with bar(len(inputs) + len(config.controls.num_samples), "controls", "control") as progress:
             metrics = {}
             for name, (control, features_fn) in inputs.items():
@@ -78,9 +80,9 @@ class TestMembers:
         return self.metrics(control(train, val, represented))
 
 
-def _untrained(config, zoo, setup, data) -> np.ndarray:
+def _untrained(config, zoo, setup, represented) -> np.ndarray:
     """What message passing reads out of a member before any training."""
-    graphs = features(zoo, setup.family, data, "graph")
+    graphs = represented()
     train = (zoo.members["split"] == "train").to_numpy()
     graphs = fit_normaliser(trees.take(graphs, train), setup.family.spec)(graphs)
     module = MessagePassing(setup.family.spec, readout=config.controls.untrained_readout)
@@ -93,8 +95,7 @@ def _untrained(config, zoo, setup, data) -> np.ndarray:
 
 def _sampling(config, run, setup, zoo, test, num_samples: int) -> dict[str, dict[str, float]]:
     """Counts of classified samples, raw, and calibrated on some train members."""
-    classes = read_json(run.classes)["classes"]
-    classifier = load_classifier(config, run, "mlp", len(classes))
+    classifier = load_counter(config, run)
     calibration = test.rows["train"][: config.controls.num_calibration]
     val, rows = test.rows["val"], test.rows["test"]
     asked = np.concatenate([calibration, val, rows])

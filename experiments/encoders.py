@@ -3,25 +3,25 @@
 from functools import partial
 
 import jax
+import numpy as np
 
-from experiments.common import (
-    bar,
-    check,
-    clock,
-    context,
-    encoder_name,
-    main,
-    make_encoder,
-    mixture_data,
-    stream,
-)
-from genvec import trees
+from experiments.classes import load_counter
+from experiments.common import bar, clock, mixture_data, stream
+from experiments.setup import check, encoder_name, learning_rates, make_encoder
+from experiments.start import main
+from genvec import classes, trees
 from genvec.geometry import to_sphere
 from genvec.objectives import weighted_sum
-from genvec.represent import REPRESENTATIONS, fit_normaliser, normaliser_to_tree, represent
+from genvec.represent import (
+    REPRESENTATIONS,
+    Context,
+    fit_normaliser,
+    normaliser_to_tree,
+    represent,
+)
 from genvec.store import load_zoo, record_path, save_tree, write_jsonl
 from genvec.symmetry import augment
-from genvec.train import Examples, train_encoder
+from genvec.train import Examples, TrainedEncoder, train_encoder
 
 
 def run_stage(config, run) -> None:
@@ -36,43 +36,28 @@ def run_stage(config, run) -> None:
     setup = check(config)
     with clock(run, "encoders"):
         zoo = load_zoo(run.zoo, cell=setup.cell, split=("train", "val"), finite_only=True)
-        data = mixture_data(setup.dataset, run)
+        used = context(config, run, setup, zoo)
         for entry, seed in pending:
-            _train(config, run, setup, entry, seed, zoo, data)
+            _train(config, run, setup, entry, seed, zoo, used)
 
 
-def _train(config, run, setup, entry, seed, zoo, data) -> None:
-    represented = features(zoo, setup.family, data, entry.representation)
+def _train(config, run, setup, entry, seed, zoo, used: Context) -> None:
     is_train = (zoo.members["split"] == "train").to_numpy()
+    represented = represent(entry.representation, zoo.params, zoo.state, used)
     normaliser = fit_normaliser(trees.take(represented, is_train), setup.family.spec)
-    targets = to_sphere(mixtures(zoo.members))
+    inputs, prepare = normaliser(represented), None
     if entry.augment > 0:  # parameters are drawn, augmented and only then represented
-        inputs, prepare = (
-            (zoo.params, zoo.state),
-            partial(_augmented, setup, entry, normaliser, context(setup.family, data)),
-        )
-    else:
-        inputs, prepare = normaliser(represented), None
+        inputs = zoo.params, zoo.state
+        prepare = partial(_augmented, setup, entry, normaliser, used)
+    targets = to_sphere(mixtures(zoo.members))
     train, val = (
         Examples(trees.take(inputs, rows), targets[rows]) for rows in (is_train, ~is_train)
     )
     encoder = make_encoder(entry, setup.family, targets.shape[1])
-    with bar(entry.train.steps, f"{encoder_name(entry)} seed {seed}", "step") as progress:
-
-        def on_eval(row):
-            progress.update(row["step"] - progress.n)
-            progress.set_postfix({"val": f"{row['val_angle_deg']:.2f}°"})
-
-        trained = train_encoder(
-            jax.random.fold_in(stream(config, "encoders"), seed),
-            encoder,
-            weighted_sum(entry.objective.to_dict()),
-            train,
-            val,
-            prepare=prepare,
-            on_eval=on_eval,
-            **entry.train,
-        )
+    key = jax.random.fold_in(stream(config, "encoders"), seed)
+    trained = _best_of_rates(
+        entry, f"seed {seed}", partial(train_encoder, key, encoder), train, val, prepare=prepare
+    )
     folder = seed_folder(run, entry, seed)
     write_jsonl(folder / "log.jsonl", trained.log)
     save_tree(
@@ -81,12 +66,32 @@ def _train(config, run, setup, entry, seed, zoo, data) -> None:
     )
 
 
-def _augmented(setup, entry, normaliser, images_context, key, member):
+def _best_of_rates(entry, label, train_fn, train, val, **options) -> TrainedEncoder:
+    """Trained with each learning rate of the entry; the one that does best on validation."""
+    objective, rates = weighted_sum(entry.objective.to_dict()), learning_rates(entry)
+    settings = {name: value for name, value in entry.train.items() if name != "learning_rate"}
+    steps, tried = entry.train.steps, []
+    with bar(len(rates) * steps, f"{encoder_name(entry)} {label}", "step") as progress:
+
+        def on_eval(row):
+            progress.update(len(tried) * steps + row["step"] - progress.n)
+            progress.set_postfix({"val": f"{row['val_angle_deg']:.2f}°"})
+
+        for rate in rates:
+            trained = train_fn(
+                objective, train, val, on_eval=on_eval, learning_rate=rate, **settings, **options
+            )
+            log = [{**row, "learning_rate": rate} for row in trained.log]
+            tried.append(trained._replace(log=log))
+    return min(tried, key=lambda trained: min(row["val_angle_deg"] for row in trained.log))
+
+
+def _augmented(setup, entry, normaliser, used, key, member):
     """One member's features, from parameters with the same function but other numbers."""
     params, state = member
     if key is not None:
         params = augment(key, params, setup.family.spec, spread=entry.augment)
-    return normaliser(REPRESENTATIONS[entry.representation](params, state, images_context))
+    return normaliser(REPRESENTATIONS[entry.representation](params, state, used))
 
 
 def seed_folder(run, entry, seed: int):
@@ -94,9 +99,18 @@ def seed_folder(run, entry, seed: int):
     return run.encoder(encoder_name(entry)) / f"seed_{seed}"
 
 
-def features(zoo, family, data, representation: str):
-    """A representation of all members of a zoo, leading N."""
-    return represent(representation, zoo.params, zoo.state, context(family, data))
+def context(config, run, setup, zoo) -> Context:
+    """What representations may use besides a member; others are aligned to the first train one."""
+    data = mixture_data(setup.dataset, run)
+    first = int(np.flatnonzero(zoo.members["split"] == "train")[0])
+    return Context(
+        setup.family.spec,
+        setup.family.encode,
+        data.heldout_images / 255.0,
+        sample=setup.family.sample,
+        describe=partial(classes.features, load_counter(config, run)),
+        reference=trees.take(zoo.params, first),
+    )
 
 
 def mixtures(members):

@@ -1,32 +1,19 @@
 """Stage 5: embed the test members with the trained encoders, once, and write every number down."""
 
-import datetime
-import importlib.metadata
-import os
-import platform
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
 import pandas as pd
 
-from experiments.cells import PACKAGES
-from experiments.common import (
-    check,
-    clock,
-    encoder_name,
-    main,
-    make_encoder,
-    mixture_data,
-    stream,
-)
+from experiments.common import clock, stream
 from experiments.controls import TestMembers
-from experiments.encoders import features, seed_folder
+from experiments.encoders import context, seed_folder
+from experiments.environment import environment
+from experiments.setup import check, encoder_name, make_encoder
+from experiments.start import main
 from genvec.geometry import angle_deg
-from genvec.represent import normaliser_from_tree
+from genvec.represent import RUNNING, normaliser_from_tree, represent
 from genvec.store import (
     load_tree,
     load_zoo,
@@ -40,29 +27,17 @@ from genvec.store import (
 from genvec.train import make_embed_fn
 
 
-def _commit() -> str:
-    git = ["git", "rev-parse", "--short=12", "HEAD"]
-    try:
-        result = subprocess.run(git, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return "unknown"
-    return result.stdout.strip() or "unknown"
-
-
-COMMIT = _commit()  # of the code that was loaded, whatever is committed while it runs
-
-
 def run_stage(config, run) -> None:
     if run.metrics.exists():
         return
     setup = check(config)
     with clock(run, "evaluation"):
         zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
-        data = mixture_data(setup.dataset, run)
+        used = context(config, run, setup, zoo)
         test = TestMembers(zoo.members, config.seed)
         encoders = {}
         for entry in config.encoders.values():
-            represented = features(zoo, setup.family, data, entry.representation)
+            represented = represent(entry.representation, zoo.params, zoo.state, used)
             module = make_encoder(entry, setup.family, test.mixtures.shape[1])
             encoders[encoder_name(entry)] = _evaluate(run, entry, module, represented, zoo, test)
         _draw_samples(config, run, setup, zoo, test)
@@ -105,6 +80,7 @@ def _evaluate(run, entry, module, represented, zoo, test) -> dict[str, float]:
     write_jsonl(folder / "log.jsonl", log.to_dict("records"))
     every = pd.DataFrame([metrics for metrics, _, _ in results])
     averaged = {"num_seeds": len(results), **every.mean().to_dict()}
+    averaged["runs_member"] = entry.representation in RUNNING
     if len(results) > 1:
         averaged["angle_deg_std"] = float(np.std(every["angle_deg_mean"], ddof=1))
     write_json(folder / "metrics.json", averaged)
@@ -125,21 +101,6 @@ def _draw_samples(config, run, setup, zoo, test) -> None:
             "images": np.round(np.asarray(images) * 255).astype(np.uint8),
         },
     )
-
-
-def environment() -> dict[str, str]:
-    """Where, when and from what code the numbers came."""
-    return {
-        "date": datetime.date.today().isoformat(),
-        "commit": COMMIT,
-        "command": " ".join(
-            ["python", "-m", f"experiments.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
-        ),
-        "device": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
-        "processor": f"{os.cpu_count()} cores, {platform.machine()}",
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in PACKAGES},
-    }
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from experiments import (
     quality,
     zoo,
 )
-from experiments.common import check, main
-from experiments.evaluate import environment
+from experiments.environment import environment
+from experiments.setup import check
+from experiments.start import main
 from genvec.report import families_table, write_gallery
 from genvec.store import read_json, write_json
 

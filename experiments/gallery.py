@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import latents
-from experiments.classes import load_classifier
-from experiments.common import Cell, bar, check, clock, main, mixture_data, stream
+from experiments.classes import load_counter
+from experiments.common import bar, clock, mixture_data, stream
 from experiments.encoders import mixtures
 from experiments.latents import to_bytes
+from experiments.setup import Cell, check
+from experiments.start import main
 from genvec import trees
 from genvec.classes import Classifier
 from genvec.mixtures import MixtureData, draw_batch
@@ -35,7 +37,7 @@ def run_stage(config, run) -> None:
     settings = config.gallery
     followed = {name: lookup(setup.cells, name, kind="cell") for name in settings.modes}
     data = mixture_data(setup.dataset, run)
-    classifier = load_classifier(config, run, "mlp", len(names))
+    classifier = load_counter(config, run)
     keys = jax.random.split(stream(config, "gallery"), 5)
     training = {"steps": settings.steps, "batch_size": settings.batch_size}
     written = {"classes": np.array(names), **_named("curves", loss_curves(run, setup.cells))}

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.classes import load_classifier
-from experiments.common import check, clock, main, mixture_data, stream
+from experiments.classes import load_counter
+from experiments.common import clock, mixture_data, stream
 from experiments.encoders import mixtures
+from experiments.setup import check
+from experiments.start import main
 from genvec import trees
 from genvec.families import FAMILIES
 from genvec.families.hyper_vae import write_member
@@ -50,7 +52,7 @@ def run_stage(config, run) -> None:
             "written": written,
             "uniform": jax.vmap(partial(write_member, family, hyper.params))(anyone),
         }
-        measure = _measure(config, target, data, load_classifier(config, run, "mlp", len(classes)))
+        measure = _measure(config, target, data, load_counter(config, run))
         found = {name: jax.device_get(measure(params, d)) for name, params in members.items()}
     gap = found["trained"][0] - found["written"][0]
     write_json(

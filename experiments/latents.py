@@ -15,9 +15,7 @@ from genvec.classes import Classifier
 from genvec.families import denoising_ae, vae
 from genvec.families.denoising_ae import score
 from genvec.mixtures import MixtureData, to_unit
-from genvec.networks import NETWORKS
-from genvec.registry import lookup
-from genvec.types import Array, Family, Params
+from genvec.types import Array, Family
 from genvec.zoo import Task, Trained, member_inputs, train_member
 
 HIDDEN = (64, 64)  # of the VAEs: twice the width of the zoo's, as each stands alone
@@ -46,20 +44,6 @@ def train_one(
     inputs = member_inputs(key, mixture, family, init="independent", hparams=hparams)
     train_fn = jax.jit(partial(train_member, task=Task(family, steps, batch_size)))
     return train_fn(trees.take(inputs, 0), data)
-
-
-def decoder(family: Family) -> Callable[[Params, Array], jax.Array]:
-    """(params, codes [B, Z]) → the mean images [B, H, W, C] of a `vae` of Bernoulli pixels."""
-    shape, hidden, latent, network = (
-        family.architecture[name] for name in ("image_shape", "hidden", "latent", "network")
-    )
-    make = lookup(NETWORKS, network, kind="network")
-    coder = make(shape, hidden, latent, ("mean", "log_var"))
-
-    def decode(params, z):
-        return jax.nn.sigmoid(coder.decode(params, jnp.asarray(z))).reshape(-1, *shape)
-
-    return decode
 
 
 def to_bytes(images: Array) -> np.ndarray:
@@ -115,8 +99,9 @@ def manifold(key: jax.Array, data: MixtureData, **training: int) -> dict[str, np
     total = len(data.heldout_images)
     shown = np.unique(np.linspace(0, total - 1, MAX_CODES).round().astype(int))
     x = to_unit(data.heldout_images[shown])
+    images = family.decode(member.params, member.state, z)
     return {
-        "images": to_bytes(decoder(family)(member.params, z)).reshape(GRID, GRID, *shape),
+        "images": to_bytes(images).reshape(GRID, GRID, *shape),
         "codes": np.asarray(family.encode(member.params, member.state, x)),
         "labels": np.asarray(data.heldout_labels)[shown],
         "scans": np.asarray(data.heldout_images)[shown],
@@ -138,7 +123,7 @@ def coded(key: jax.Array, data: MixtureData, **training: int) -> Coded:
     family = vae(data.images.shape[1:], hidden=HIDDEN)
     member = train_one(key, family, data, **training)
     encode = jax.jit(partial(family.encode, member.params, member.state))
-    decode = jax.jit(partial(decoder(family), member.params))
+    decode = jax.jit(partial(family.decode, member.params, member.state))
     heldout, labels = np.asarray(data.heldout_images), np.asarray(data.heldout_labels)
     counts = np.asarray(data.counts)[:MAX_CLASSES]
     scans = [heldout[labels == k] for k in range(len(counts))]

@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.common import bar, check, clock, main, stream
+from experiments.common import bar, clock, stream
 from experiments.encoders import mixtures
+from experiments.setup import check
+from experiments.start import main
 from genvec import trees
 from genvec.encoders import GraphEncoder, JointEncoder
 from genvec.geometry import angle_deg, to_sphere

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.classes import load_classifier
-from experiments.common import bar, check, clock, main, mixture_data, stream
+from experiments.classes import load_counter
+from experiments.common import bar, clock, mixture_data, stream
 from experiments.encoders import mixtures
+from experiments.setup import check
+from experiments.start import main
 from genvec import classes, quality, trees
 from genvec.mixtures import MixtureData, draw_batch, to_unit
-from genvec.store import load_zoo, read_json, write_json
+from genvec.store import load_zoo, write_json
 from genvec.zoo import member_inputs
 
 WIDTH = 8  # members measured at once
@@ -24,7 +26,7 @@ def run_stage(config, run) -> None:
     if run.quality.exists():
         return
     setup, data = check(config), mixture_data(check(config).dataset, run)
-    classifier = load_classifier(config, run, "mlp", len(read_json(run.classes)["classes"]))
+    classifier = load_counter(config, run)
     measure = Measure(classifier, data)
     written = {}
     with clock(run, "quality"), bar(len(setup.cells), "quality", "cell") as progress:

@@ -1,6 +1,7 @@
 """Stage 6: the report, from what the run folder holds."""
 
-from experiments.common import clock, main
+from experiments.common import clock
+from experiments.start import main
 from genvec.report import results_table, write_report
 from genvec.store import read_json
 

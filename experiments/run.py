@@ -4,7 +4,8 @@ python -m experiments.run --config=configs/digits.py [--workdir=DIR]
 """
 
 from experiments import classes, controls, encoders, evaluate, report, zoo
-from experiments.common import check, main
+from experiments.setup import check
+from experiments.start import main
 
 STAGES = (classes, zoo, encoders, controls, evaluate, report)
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from genvec.report import families_table, results_table
+from genvec.report import families_table, matching_table, results_table
 from genvec.store import StoreError, read_json
 
 
@@ -17,7 +17,14 @@ def main(paths: list[str]) -> None:
             sys.exit(f"error: {error}")
         print(f"\n{path} · {metrics['environment']['command']}")
         print(f"{metrics['environment']['date']} · commit {metrics['environment']['commit']}\n")
-        print(families_table(metrics) if "families" in metrics else results_table(metrics))
+        print(_table_of(metrics)(metrics))
+
+
+def _table_of(metrics):
+    """A run is known by what it measured."""
+    if "families" in metrics:
+        return families_table
+    return matching_table if "unseen_classes" in metrics else results_table
 
 
 if __name__ == "__main__":

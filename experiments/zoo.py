@@ -13,10 +13,12 @@ import numpy as np
 from absl import flags
 
 from experiments.cells import manifest, members_table, prepare
-from experiments.common import bar, check, clock, main, mixture_data, stream
+from experiments.common import bar, clock, mixture_data, stream
 from experiments.processes import agree, is_first, wait_until
+from experiments.setup import check, unseen_classes
+from experiments.start import main
 from genvec import trees
-from genvec.mixtures import sample_mixtures, triplet_mixtures
+from genvec.mixtures import sample_mixtures, spread, triplet_mixtures, unseen_mixtures
 from genvec.store import (
     complete_cell,
     create_zoo,
@@ -43,14 +45,7 @@ flags.DEFINE_bool("profile", False, "Write a trace of 20 training steps to WORKD
 
 def run_stage(config, run) -> None:
     setup, chosen = check(config), read_json(run.classes)
-    mixtures = sample_mixtures(
-        stream(config, "mixtures"),
-        config.mixtures.num,
-        len(chosen["classes"]),
-        config.mixtures.alpha,
-    )
-    mixtures = np.asarray(mixtures)
-    mixtures = np.concatenate([mixtures, triplet_mixtures(mixtures, setup.split.triplets)])
+    mixtures = _mixtures(config, setup.split, chosen["classes"])
     inputs = {
         name: _inputs(config, cell, mixtures[cell.members]) for name, cell in setup.cells.items()
     }
@@ -67,6 +62,20 @@ def run_stage(config, run) -> None:
             _train(run, name, setup.cells[name], inputs[name], data, segments)
         for name in setup.cells:
             _complete(run.zoo / name)
+
+
+def _mixtures(config, split, classes) -> np.ndarray:
+    """Of all members [N, K]: Dirichlet, then the triplets' unions, then those of unseen classes."""
+    key, alpha = stream(config, "mixtures"), config.mixtures.alpha
+    unseen = [classes.index(name) for name in unseen_classes(config)]
+    seen = [k for k in range(len(classes)) if k not in unseen]
+    drawn = np.asarray(sample_mixtures(key, config.mixtures.num, len(seen), alpha))
+    mixtures = spread(drawn, seen, len(classes))
+    parts = [mixtures, triplet_mixtures(mixtures, split.triplets)]
+    if unseen:
+        more = jax.random.fold_in(key, config.mixtures.num)
+        parts.append(unseen_mixtures(more, len(split.unseen), len(classes), unseen, alpha))
+    return np.concatenate(parts)
 
 
 def _inputs(config, cell, mixtures) -> MemberInputs:

@@ -167,5 +167,7 @@ FITTED_CONTROLS = {
     "flat": ("ridge on flat", "ridge"),
     "statistics": ("boosted on statistics", "boosted"),
     "moments": ("ridge on moments", "ridge"),
+    "aligned": ("ridge on aligned", "ridge"),
     "graph": ("ridge on untrained graph", "ridge"),
+    "samples": ("ridge on features of samples", "ridge"),
 }

@@ -119,8 +119,22 @@ def retrieval(predictions: Predictions, curve: LeakCurve, seed: int) -> dict[str
     Unit vectors are as near as they are similar; the distance resolves what the cosine rounds off.
     """
     squared = cdist(predictions.embeddings, to_sphere(predictions.mixtures), "sqeuclidean")
-    rank = (squared <= np.diagonal(squared)[:, None]).sum(axis=1)
-    return {"retrieval_r1": float((rank == 1).mean()), "retrieval_mrr": float((1 / rank).mean())}
+    found = retrieved(squared)
+    return {"retrieval_r1": found["r1"], "retrieval_mrr": found["mrr"]}
+
+
+def retrieved(distances: np.ndarray) -> dict[str, float]:
+    """R@1, R@5 and mean reciprocal rank where item i is what query i asks for.
+
+    Args:
+      distances: [n, n] from queries (rows) to items; ties count against the query.
+    """
+    rank = (distances <= np.diagonal(distances)[:, None]).sum(axis=1)
+    return {
+        "r1": float((rank == 1).mean()),
+        "r5": float((rank <= 5).mean()),
+        "mrr": float((1 / rank).mean()),
+    }
 
 
 def leakage(predictions: Predictions, curve: LeakCurve, seed: int) -> dict[str, float]:

@@ -32,6 +32,30 @@ def sample_mixtures(key: jax.Array, num: int, num_classes: int, alpha: float) ->
     return jax.vmap(lambda k: jax.random.dirichlet(k, jnp.full(num_classes, alpha)))(keys)
 
 
+def spread(mixtures: np.ndarray, classes: Sequence[int], num_classes: int) -> np.ndarray:
+    """Proportions [n, k] of some classes → of all K of them [n, K], the others at zero."""
+    wide = np.zeros((len(mixtures), num_classes), mixtures.dtype)
+    wide[:, list(classes)] = mixtures
+    return wide
+
+
+def unseen_mixtures(
+    key: jax.Array, num: int, num_classes: int, unseen: Sequence[int], alpha: float
+) -> np.ndarray:
+    """Proportions [num, K]: the `unseen` classes have 20 to 100 % together, uniformly drawn.
+
+    Within the unseen classes, and within the others, proportions are from Dirichlet(alpha).
+    """
+    share_key, unseen_key, seen_key = jax.random.split(key, 3)
+    seen = [k for k in range(num_classes) if k not in unseen]
+    share = np.asarray(jax.random.uniform(share_key, (num, 1), minval=0.2, maxval=1.0))
+    parts = [
+        spread(np.asarray(sample_mixtures(k, num, len(classes), alpha)), classes, num_classes)
+        for k, classes in ((unseen_key, unseen), (seen_key, seen))
+    ]
+    return share * parts[0] + (1 - share) * parts[1]
+
+
 def assign_splits(
     seed: int, num: int, *, val_fraction: float, test_fraction: float, num_triplets: int
 ) -> Split:
@@ -98,12 +122,24 @@ def group_by_class(dataset: Dataset, classes: Sequence[int]) -> MixtureData:
     )
 
 
-def draw_batch(key: jax.Array, mixture: jax.Array, data: MixtureData, batch_size: int) -> Batch:
-    """Draws with replacement: a class by the mixture [K], then an image of the class uniformly."""
-    chex.assert_shape(mixture, data.counts.shape)
-    class_u, image_u = jax.random.uniform(key, (2, batch_size))
+def draw_rows(
+    key: jax.Array, mixture: jax.Array, starts: jax.Array, counts: jax.Array, num: int
+) -> tuple[jax.Array, jax.Array]:
+    """Draws with replacement: a class by the mixture [K], then one of its rows uniformly.
+
+    Returns:
+      Rows [num] of a table that is sorted by class, and their classes [num].
+    """
+    chex.assert_equal_shape([mixture, starts, counts])
+    class_u, row_u = jax.random.uniform(key, (2, num))
     upper = jnp.cumsum(mixture)[:-1]
     label = jnp.sum(class_u[:, None] >= upper, axis=1)
     # uniform < 1, yet its product with a large count can round up to the count itself
-    offset = jnp.minimum((image_u * data.counts[label]).astype(jnp.int32), data.counts[label] - 1)
-    return Batch(to_unit(data.images[data.starts[label] + offset]), label)
+    offset = jnp.minimum((row_u * counts[label]).astype(jnp.int32), counts[label] - 1)
+    return starts[label] + offset, label
+
+
+def draw_batch(key: jax.Array, mixture: jax.Array, data: MixtureData, batch_size: int) -> Batch:
+    """Images of one member's next batch, drawn with replacement from its mixture [K]."""
+    rows, label = draw_rows(key, mixture, data.starts, data.counts, batch_size)
+    return Batch(to_unit(data.images[rows]), label)

@@ -1,6 +1,6 @@
-"""Representations: one member's parameters → a vector, or a neural graph."""
+"""Representations: one member's parameters → a vector, tokens, or a neural graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,18 +9,21 @@ import numpy as np
 
 from genvec import trees
 from genvec.registry import lookup
-from genvec.symmetry import edge_name
+from genvec.symmetry import align, edge_name, neuron_rows, touching
 from genvec.types import Array, NeuralGraph, Params, Spec, State
 
-Features = Any  # a vector [F] or a NeuralGraph; with leading N once stacked
+Features = Any  # [F], tokens [T, F], a NeuralGraph or a member; with leading N once stacked
 
 
 class Context(NamedTuple):
-    """What a representation may use besides the member itself."""
+    """What a representation may use besides the member itself; the last three, where it needs."""
 
     spec: Spec
     encode: Callable[[Params, State, jax.Array], jax.Array]  # the family's
     images: jax.Array  # [M', H, W, C] in [0, 1], held-out
+    sample: Callable[..., jax.Array] | None = None  # the family's
+    describe: Callable[[jax.Array], jax.Array] | None = None  # images [B, H, W, C] → [B, F]
+    reference: Params | None = None  # of the member that others are aligned to
 
 
 def flat(params: Params, state: State, context: Context) -> jax.Array:
@@ -67,6 +70,60 @@ def latent_mean(params: Params, state: State, context: Context) -> jax.Array:
     return jnp.mean(context.encode(params, state, context.images), axis=0)
 
 
+def samples(params: Params, state: State, context: Context, *, num: int = 512) -> jax.Array:
+    """Mean and standard deviation of the features of generated images: [2 · F].
+
+    Every member draws by the same key, so that what differs is the member.
+    Reference: Lu et al. 2022, arXiv 2210.03116, section 3 (models found by the moments of their
+    samples' features).
+    """
+    if context.sample is None or context.describe is None:
+        raise ValueError("the representation 'samples' needs a sampler and features of images")
+    h = context.describe(context.sample(params, state, jax.random.key(0), num))
+    return jnp.concatenate([jnp.mean(h, axis=0), jnp.std(h, axis=0)])
+
+
+def aligned(params: Params, state: State, context: Context) -> jax.Array:
+    """All parameters as one vector [P], neurons in the order of the reference member's.
+
+    Reference: Ainsworth et al. 2022, arXiv 2209.04836; see `genvec.symmetry.align`.
+    """
+    del state
+    return trees.ravel(_aligned(params, context))
+
+
+def tokens(params: Params, state: State, context: Context) -> jax.Array:
+    """A token for each free neuron: its bias, the weights into it and out of it, aligned: [T, F].
+
+    Tokens come group by group, in forward order and in the reference's order within a group; the
+    shorter ones end in zeros.
+    Reference: Schürholt et al. 2024, arXiv 2406.09997, section 3 (tokens of aligned models; theirs
+    are slices of rows of one layer).
+    """
+    del state
+    flat = trees.flatten_names(_aligned(params, context))
+    rows = []
+    for group in context.spec.groups:
+        if group not in context.spec.fixed:
+            into, out = touching(context.spec, group)
+            parts = [neuron_rows(flat[name], axis) for name, axis in (*into, *out)]
+            rows.append(jnp.concatenate(parts, axis=1))
+    longest = max(part.shape[1] for part in rows)
+    return jnp.concatenate([jnp.pad(x, ((0, 0), (0, longest - x.shape[1]))) for x in rows])
+
+
+def _aligned(params: Params, context: Context) -> Params:
+    if context.reference is None:
+        raise ValueError("aligned parameters need a reference member")
+    return align(params, context.reference, context.spec)
+
+
+def member(params: Params, state: State, context: Context) -> dict[str, Any]:
+    """Parameters and state as they are, for an encoder that runs the member."""
+    del context
+    return {"params": params, **({"state": state} if state else {})}
+
+
 def graph(params: Params, state: State, context: Context) -> NeuralGraph:
     """The member as a neural graph with the topology of its spec.
 
@@ -101,16 +158,27 @@ REPRESENTATIONS = {
     "flat": flat,
     "statistics": statistics,
     "moments": moments,
-    "latent_mean": latent_mean,
+    "aligned": aligned,
+    "tokens": tokens,
     "graph": graph,
+    "latent_mean": latent_mean,
+    "samples": samples,
+    "member": member,
 }
+# what has to run the member: not of the weights alone
+RUNNING = ("latent_mean", "samples", "member")
 
 
 def represent(
-    name: str, params: Params, state: State, context: Context, *, width: int = 256
+    name: str, params: Params, state: State, context: Context, *, width: int = 0
 ) -> Features:
-    """Features of N members as numpy arrays with leading N, `width` members at a time."""
+    """Features of N members as numpy arrays with leading N.
+
+    Args:
+      width: members at a time; 0 for 256, or for 16 where the members are run.
+    """
     member_fn = lookup(REPRESENTATIONS, name, kind="representation")
+    width = width or (16 if name in RUNNING else 256)
     batch_fn = jax.jit(jax.vmap(lambda p, s: member_fn(p, s, context)))
     num = len(jax.tree.leaves(params)[0])
     chunks = []
@@ -136,10 +204,14 @@ class Normaliser(NamedTuple):
 def fit_normaliser(features: Features, spec: Spec) -> Normaliser:
     """Fitted on the features of the train split, leading N.
 
-    A vector is standardised entry by entry. In a graph only the biases of fixed groups are; all
-    else is divided by one root mean square for each feature of a group or of the edges between two
-    groups, so that normalising commutes with permuting, rescaling and mirroring free neurons.
+    A vector is standardised entry by entry, tokens likewise; a whole member stays as it is. In a
+    graph only the biases of fixed groups are standardised; all else is divided by one root mean
+    square for each feature of a group or of the edges between two groups, so that normalising
+    commutes with permuting, rescaling and mirroring free neurons.
     """
+    if isinstance(features, Mapping):
+        zeros = jax.tree.map(lambda _: np.zeros((), np.float32), dict(features))
+        return Normaliser(zeros, jax.tree.map(np.ones_like, zeros))
     if not isinstance(features, NeuralGraph):
         return Normaliser(*_moments_over(features))
     nodes: dict[str, Any] = {

@@ -31,13 +31,18 @@ class TrainedEncoder(NamedTuple):
     """The parameters that did best on the validation members, and the way there."""
 
     params: Params
-    log: list[dict[str, float]]  # step, loss, train_angle_deg, val_angle_deg
+    log: list[dict[str, float]]  # step, loss, and the score on train and validation members
 
 
 class _Carry(NamedTuple):
     params: Any
     average: Any  # exponential moving average, the parameters that are evaluated and kept
     opt_state: optax.OptState
+
+
+def mean_angle(embeddings: jax.Array, targets: jax.Array) -> jax.Array:
+    """The mean angle between embeddings and targets [n, D] in degrees."""
+    return jnp.mean(angle_deg(embeddings, targets))
 
 
 def train_encoder(
@@ -54,6 +59,8 @@ def train_encoder(
     average_decay: float = 0.995,
     eval_every: int = 200,
     prepare: Callable[[jax.Array | None, Features], Features] | None = None,
+    score: Callable[[jax.Array, jax.Array], jax.Array] = mean_angle,
+    score_name: str = "angle_deg",
     on_eval: Callable[[dict[str, float]], None] | None = None,
 ) -> TrainedEncoder:
     """AdamW with a cosine schedule; batches of members without replacement, epoch by epoch.
@@ -62,13 +69,15 @@ def train_encoder(
       key: of the first parameters, the order of members and the augmentation.
       encoder: module for the features of ONE member.
       objective: (embeddings [B, D], targets [B, D]) → scalar.
-      train, val: members to fit and members to choose the best step by (smallest mean angle).
+      train, val: members to fit and members to choose the best step by (smallest score).
       steps: updates; the learning rate falls to zero over them.
       average_decay: of the moving average of the parameters; smaller in the first steps, so that
         the average forgets where it began.
-      eval_every: updates in one jitted segment, after which the angles are measured.
+      eval_every: updates in one jitted segment, after which the score is measured.
       prepare: (key, what `Examples` hold of one member) → features for the encoder, to augment a
         member anew whenever it is drawn; without augmentation where the key is None.
+      score: (embeddings of n members, their targets) → scalar, smaller is better.
+      score_name: the log calls it `train_<name>` and `val_<name>`.
       on_eval: called with every row of the log.
 
     Raises:
@@ -108,11 +117,11 @@ def train_encoder(
 
     carry = _Carry(params, jax.tree.map(jnp.copy, params), tx.init(params))
     probe = jax.tree.map(lambda x: x[: len(val.targets)], train)  # as many train members as val
-    best_angle, best, log = np.inf, jax.device_get(params), []
+    best_score, best, log = np.inf, jax.device_get(params), []
     embed = make_embed_fn(encoder, prepare)
 
-    def mean_angle(params, examples):
-        return float(jnp.mean(angle_deg(embed(params, examples.features), examples.targets)))
+    def scored(params, examples):
+        return float(score(embed(params, examples.features), examples.targets))
 
     order = _epochs(np.random.default_rng(np.asarray(jax.random.bits(key, (4,)))), num, batch_size)
     for start in range(0, steps, eval_every):
@@ -126,12 +135,12 @@ def train_encoder(
         row = {
             "step": start + len(index),
             "loss": float(np.mean(losses)),
-            "train_angle_deg": mean_angle(carry.average, probe),
-            "val_angle_deg": mean_angle(carry.average, val),
+            f"train_{score_name}": scored(carry.average, probe),
+            f"val_{score_name}": scored(carry.average, val),
         }
         log.append(row)
-        if row["val_angle_deg"] < best_angle:
-            best_angle, best = row["val_angle_deg"], jax.device_get(carry.average)
+        if row[f"val_{score_name}"] < best_score:
+            best_score, best = row[f"val_{score_name}"], jax.device_get(carry.average)
         if on_eval is not None:
             on_eval(row)
     return TrainedEncoder(best, log)

@@ -98,6 +98,8 @@ class Family(NamedTuple):
     encode: Callable[[Params, State, jax.Array], jax.Array]  # x [B, H, W, C] → code [B, Z]
     sample: Callable[..., jax.Array]  # (params, state, key, num) → images [num, H, W, C] in [0, 1]
     evaluate: Callable[..., Metrics]  # (params, state, key, x [B, ..], hparams) → {name: [B]}
+    # what turns codes [B, Z] back into images [B, H, W, C] in [0, 1], where something does
+    decode: Callable[[Params, State, jax.Array], jax.Array] | None = None
 
 
 class Split(NamedTuple):
@@ -107,6 +109,7 @@ class Split(NamedTuple):
     val: np.ndarray
     test: np.ndarray
     triplets: np.ndarray  # [R, 3] members trained on D1, D2 (both in test) and D1 + D2
+    unseen: np.ndarray | tuple[()] = ()  # members of mixtures with classes that no other one has
 
 
 class Zoo(NamedTuple):

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import pairwise_distances
 
-from genvec import classes
 from genvec.classes import (
     CLASSIFIERS,
+    OPTIMISERS,
     Classifier,
     accuracy,
+    choice,
     class_embeddings,
     classifier_from,
     distance_matrix,
     farthest_classes,
+    mirror_images,
     predict,
     shift_images,
     train_classifier,
@@ -44,7 +46,7 @@ def trained(digits):
         digits.labels,
         network=network,
         num_steps=400,
-        on_step=lambda step, total, loss: losses.append((step, total, loss)),
+        on_step=lambda training, loss: losses.append((training.step, loss)),
     )
     jax.block_until_ready(classifier.variables)
     print(f"trained in {time.perf_counter() - started:.1f} s")
@@ -58,8 +60,8 @@ def test_resnet_learns_the_digits(digits, trained):
     print(f"held-out accuracy {reached:.4f}")
     assert reached >= 0.97
     assert accuracy(logits, np.roll(digits.heldout_labels, 1)) < 0.2, "control: labels of others"
-    assert [entry[:2] for entry in losses] == [(step, 400) for step in range(1, 401)]
-    assert float(losses[0][2]) > 2 and float(losses[-1][2]) < 0.2
+    assert [step for step, _ in losses] == list(range(1, 401))
+    assert float(losses[0][1]) > 2 and float(losses[-1][1]) < 0.2
 
 
 def test_predict_is_one_image_at_a_time(digits, trained):
@@ -105,6 +107,42 @@ def test_training_is_a_function_of_its_key(digits):
 
 def _bias(classifier):
     return classifier.variables["params"]["mlp"]["dense_1"]["bias"]
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_an_interrupted_training_ends_where_it_would_have(digits, optimiser):
+    network = CLASSIFIERS["resnet"](num_classes=10, stage_widths=(4,))
+    options = {"num_steps": 12, "optimiser": optimiser, "learning_rate": 0.01, "mirror": True}
+    seen = []
+
+    def train(**more):
+        data = digits.images, digits.labels
+        return train_classifier(jax.random.key(0), *data, network=network, **options, **more)
+
+    whole = train(on_step=lambda training, _: seen.append(training))
+    later = train(resume=lambda start: jax.device_get(seen[6]), on_step=lambda *_: seen.append(_))
+    assert len(seen) == 12 + 5
+    jax.tree.map(np.testing.assert_array_equal, whole.variables, later.variables)
+    # control: the optimiser's state is part of where it was
+    other = train(resume=lambda start: seen[6]._replace(opt_state=start.opt_state)).variables
+    assert not np.array_equal(_first(other), _first(whole.variables))
+
+
+def _first(variables):
+    return jax.tree.leaves(variables["params"])[0]
+
+
+def test_sgd_learns_the_digits(digits):
+    classifier = train_classifier(
+        jax.random.key(0),
+        digits.images,
+        digits.labels,
+        network=CLASSIFIERS["mlp"](num_classes=10, hidden_widths=(32,)),
+        num_steps=500,
+        optimiser="sgd",
+        learning_rate=0.2,
+    )
+    assert accuracy(predict(classifier, digits.heldout_images), digits.heldout_labels) > 0.9
 
 
 def test_divergence_is_reported(digits):
@@ -158,6 +196,14 @@ def test_shift_images():
     assert len(seen) == 9
     unshifted = shift_images(jax.random.key(0), jnp.asarray(images), 0)
     np.testing.assert_array_equal(unshifted, images)
+
+
+def test_mirror_images():
+    images = np.arange(400 * 6).reshape(400, 2, 3, 1)
+    mirrored = np.asarray(mirror_images(jax.random.key(0), jnp.asarray(images)))
+    same = (mirrored == images).all(axis=(1, 2, 3))
+    np.testing.assert_array_equal(mirrored[~same], images[~same][:, :, ::-1])
+    assert 150 < same.sum() < 250
 
 
 def test_class_embeddings_are_means(digits):
@@ -224,7 +270,7 @@ def test_farthest_classes_against_brute_force(num_classes, monkeypatch):
         distances = distance_matrix(points)
         exact = brute_force(distances, num_classes)
         with monkeypatch.context() as patch:
-            patch.setattr(classes, "MAX_SUBSETS", 0)
+            patch.setattr(choice, "MAX_SUBSETS", 0)
             greedy = farthest_classes(distances, min(num_classes, 7))
         if num_classes == 8:
             continue
@@ -240,7 +286,7 @@ def _smallest(distances, subset):
 
 
 def test_swaps_mend_the_greedy_choice(monkeypatch):
-    monkeypatch.setattr(classes, "MAX_SUBSETS", 0)
+    monkeypatch.setattr(choice, "MAX_SUBSETS", 0)
     # greedy takes the ends 0, 12 and then 5.9 (smallest gap 5.9), then 9 (3) before it can swap
     line = distance_matrix(np.array([0.0, 5.9, 4.1, 12.0, 9.0, 8.0])[:, None])
     assert farthest_classes(line, 4) == brute_force(line, 4) == (0, 2, 3, 5)

@@ -14,7 +14,7 @@ from genvec.encoders import (
     NamedModules,
 )
 from genvec.networks import initialise
-from genvec.represent import Context, flat, graph
+from genvec.represent import Context, flat, graph, member, tokens
 from genvec.trees import flatten_names, unflatten_names
 
 
@@ -29,16 +29,78 @@ def encoded(family):
     return jax.jit(lambda member: encoder.apply(params, graph_of(family, member)))
 
 
+READS = {
+    "graph": graph,
+    "mlp": flat,
+    "set": tokens,
+    "transformer": tokens,
+    "probes": member,
+}
+
+
+def made(name, family, seed=0):
+    """An untrained encoder as a function of (params, state)."""
+    reference = random_params(family, seed=11)[0]
+    images = jnp.zeros((1, *family.architecture["image_shape"]))
+    context = Context(family.spec, family.encode, images, reference=reference)
+    encoder = ENCODERS[name](family, 3)
+
+    def features(params, state):
+        return READS[name](params, state, context)
+
+    first = features(*random_params(family))
+    variables = initialise(encoder, jax.random.key(seed), first)
+    return jax.jit(lambda params, state: encoder.apply(variables, features(params, state)))
+
+
 @pytest.mark.parametrize("name", sorted(ENCODERS))
 def test_embeddings_lie_on_the_positive_orthant_of_the_sphere(family, name):
-    params, state = random_params(family)
-    context = Context(family.spec, family.encode, jnp.zeros((1, 4, 4, 1)))
-    features = {"graph": graph, "mlp": flat}[name](params, state, context)
-    encoder = ENCODERS[name](family.spec, 3)
-    embedding = encoder.apply(initialise(encoder, jax.random.key(0), features), features)
+    embedding = made(name, family)(*random_params(family))
     assert embedding.shape == (3,)
     assert (embedding > 0).all()
     np.testing.assert_allclose(jnp.linalg.norm(embedding), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["graph", "probes"])
+def test_what_no_symmetry_of_the_member_changes(family, name):
+    encode, (params, state) = made(name, family), random_params(family)
+    permutations = symmetry.random_permutations(jax.random.key(5), family.spec)
+    permuted = symmetry.permute(params, family.spec, permutations)
+    before = encode(params, state)
+    np.testing.assert_allclose(encode(permuted, state), before, rtol=1e-4)
+    # control: another member, and one axis permuted alone
+    assert not np.allclose(encode(*random_params(family, seed=7)), before, rtol=1e-3)
+    wrong = dict(flatten_names(params))
+    wrong["decoder/dense_0/kernel"] = wrong["decoder/dense_0/kernel"][:, ::-1]
+    assert not np.allclose(encode(unflatten_names(wrong), state), before, rtol=1e-4)
+
+
+def test_a_set_has_no_order_and_places_do(family):
+    """Tokens of one group in another order: the set stays, the transformer's places do not."""
+    params, state = random_params(family)
+    context = Context(family.spec, family.encode, jnp.zeros((1, 4, 4, 1)), reference=params)
+    x = tokens(params, state, context)
+    start, stop = family.spec.groups["encoder_0"], len(x) - family.spec.groups["encoder_0"]
+    turned = jnp.concatenate([x[:start][::-1], x[start:]])
+    assert start < stop
+    for name, same in (("set", True), ("transformer", False)):
+        encoder = ENCODERS[name](family, 3)
+        variables = initialise(encoder, jax.random.key(0), x)
+        if name == "transformer":  # places begin near zero
+            places = jax.random.normal(jax.random.key(1), variables["params"]["places"].shape)
+            variables = {"params": {**variables["params"], "places": places}}
+        before, after = (encoder.apply(variables, t) for t in (x, turned))
+        assert np.allclose(before, after, rtol=1e-4) == same
+
+
+def test_tokens_of_another_architecture_are_refused(family):
+    with pytest.raises(ValueError, match="5 tokens for"):
+        ENCODERS["set"](family, 3).init(jax.random.key(0), jnp.zeros((5, 20)))
+
+
+def test_probes_want_a_member_that_gives_images_back():
+    with pytest.raises(ValueError, match="a non_saturating gives none back"):
+        ENCODERS["probes"](small("non_saturating"), 3)
 
 
 def test_graph_encoder_does_not_see_the_order_of_hidden_neurons(family, encoded):

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from experiments import gallery as stage
 from experiments import latents
-from experiments.common import Cell
+from experiments.setup import Cell
 from genvec import store
 from genvec.classes import Classifier
 from genvec.families import FAMILIES

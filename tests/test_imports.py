@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOUNDATION = {"types", "registry", "trees", "geometry"}
-BASE = {"data", "networks", "symmetry", "objectives", "quality"}
+BASE = {"data", "folders", "networks", "symmetry", "objectives", "quality"}
 MAY_IMPORT = {
     "types": set(),
     "registry": set(),
@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "controls": FOUNDATION | BASE,
     "zoo": FOUNDATION | {"families", "mixtures"},
     "train": FOUNDATION | {"encoders", "networks", "objectives", "represent"},
+    "matching": FOUNDATION | {"encoders", "networks", "objectives", "quality"},
     "store": FOUNDATION,
     "report": FOUNDATION | {"store"},
     "__init__": {"store"},

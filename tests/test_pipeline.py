@@ -173,12 +173,12 @@ def test_bad_input_is_one_message_before_any_compute(tmp_path, override, message
 
 
 def test_explicit_classes_need_no_resnet(tmp_path):
-    extra = ("--config.classes.choose=4,1", "--config.classifiers.mlp.num_steps=2")
+    extra = ("--config.classes.choose=4,1", "--config.classifiers.counter.train.num_steps=2")
     result = run(tmp_path, *extra, module="experiments.classes")
     assert result.returncode == 0, result.stderr[-2000:]
     chosen = json.loads((tmp_path / "classes.json").read_text())
     assert (chosen["classes"], chosen["indices"]) == (["4", "1"], [4, 1])
-    assert chosen["distances"] is None and not (tmp_path / "classifiers" / "resnet").exists()
+    assert chosen["distances"] is None and not (tmp_path / "classifiers" / "chooser").exists()
 
 
 def test_unknown_objective_and_variant_list_the_known_ones():

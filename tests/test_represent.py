@@ -14,7 +14,14 @@ INVARIANT = ("moments",)  # vectors that no permutation of free neurons changes
 
 @pytest.fixture(scope="module")
 def context(family):
-    return R.Context(family.spec, family.encode, IMAGES)
+    return R.Context(
+        family.spec,
+        family.encode,
+        IMAGES,
+        sample=family.sample,
+        describe=lambda x: x.reshape(len(x), -1)[:, :5],
+        reference=random_params(family, seed=20)[0],
+    )
 
 
 def members(family, num=5):
@@ -41,6 +48,46 @@ def test_statistics_against_numpy(family, context):
     for numbers, leaf in zip(row, trees.flatten_names(params).values(), strict=True):
         expected = [np.mean(leaf), np.var(leaf), *np.percentile(leaf, [0, 25, 50, 75, 100])]
         np.testing.assert_allclose(numbers, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_samples_are_moments_of_features(family, context):
+    params, state = random_params(family)
+    x = family.sample(params, state, jax.random.key(0), 40)
+    h = np.asarray(x, np.float64).reshape(40, -1)[:, :5]
+    expected = np.concatenate([h.mean(axis=0), h.std(axis=0)])
+    found = R.samples(params, state, context, num=40)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    without = context._replace(describe=None)
+    with pytest.raises(ValueError, match="needs a sampler and features"):
+        R.samples(params, state, without)
+
+
+def test_tokens_hold_every_weight_of_a_free_neuron(family, context):
+    params, state = random_params(family)
+    own = context._replace(reference=params)  # aligned to itself: balanced, in its own order
+    flat = trees.flatten_names(symmetry.balance(params, family.spec))
+    rows = np.asarray(R.tokens(params, state, own))
+    free = [group for group in family.spec.groups if group not in family.spec.fixed]
+    assert len(rows) == sum(family.spec.groups[group] for group in free)
+    # the third neuron of the first group
+    first = next(name for name, axes in family.spec.axes.items() if axes == ("x", "encoder_0"))
+    into, bias = flat[first][:, 2], flat[first.replace("kernel", "bias")][2]
+    out = [flat[name][2] for name, axes in family.spec.axes.items() if axes == ("encoder_0", "z")]
+    expected = np.sort(np.concatenate([into, bias[None], *out]))
+    np.testing.assert_allclose(np.sort(rows[2][: len(expected)]), expected, rtol=1e-5)
+    assert not rows[2][len(expected) :].any()
+    with pytest.raises(ValueError, match="need a reference"):
+        R.aligned(params, state, context._replace(reference=None))
+
+
+def test_aligned_does_not_see_how_a_member_is_written(family):
+    params, state = random_params(family)
+    context = R.Context(family.spec, family.encode, IMAGES, reference=params)
+    key = jax.random.key(4)
+    other = symmetry.permute(params, family.spec, symmetry.random_permutations(key, family.spec))
+    same, again = (R.aligned(p, state, context) for p in (params, other))
+    np.testing.assert_allclose(again, same, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(R.flat(other, state, context), R.flat(params, state, context))
 
 
 def test_moments_by_hand():

@@ -43,6 +43,7 @@ class Autoencoder(NamedTuple):
             encode=self.encode,
             sample=self.sample,
             evaluate=self.evaluate,
+            decode=lambda params, _, z: self.decode(params, z),
         )
 
 

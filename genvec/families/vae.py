@@ -65,14 +65,17 @@ def vae(
     def init(key):
         return coder.init(key, image_shape, latent), {}
 
-    def decode(params, z):
+    def pixel_parameters(params, z):
         return coder.decode(params, z).reshape(z.shape[0], pixels)
+
+    def decode(params, state, z):
+        return mean_image(pixel_parameters(params, z)).reshape(-1, *image_shape)
 
     def elbo_terms(params, key, x, hparams):
         mean, log_var = coder.encode(params, x)
         z = mean + jnp.exp(0.5 * log_var) * jax.random.normal(key, mean.shape)
         x = x.reshape(x.shape[0], pixels)
-        likelihood_term = log_likelihood(x, decode(params, z), hparams["sigma"])
+        likelihood_term = log_likelihood(x, pixel_parameters(params, z), hparams["sigma"])
         return likelihood_term, kl_to_standard_normal(mean, log_var)
 
     def loss_fn(params, state, key, batch, hparams):
@@ -83,14 +86,12 @@ def vae(
         return coder.encode(params, x)[0]
 
     def sample(params, state, key, num):
-        images = mean_image(decode(params, jax.random.normal(key, (num, latent))))
-        return images.reshape(num, *image_shape)
+        return decode(params, state, jax.random.normal(key, (num, latent)))
 
     def evaluate(params, state, key, x, hparams):
         log_px, kl = elbo_terms(params, key, x, hparams)
-        reconstruction = mean_image(decode(params, encode(params, state, x)))
-        error = jnp.square(x.reshape(x.shape[0], pixels) - reconstruction)
-        return {"elbo": log_px - kl, "reconstruction": jnp.mean(error, axis=-1)}
+        error = jnp.square(x - decode(params, state, encode(params, state, x)))
+        return {"elbo": log_px - kl, "reconstruction": jnp.mean(error, axis=(1, 2, 3))}
 
     return Family(
         name="vae",
@@ -108,4 +109,5 @@ def vae(
         encode=encode,
         sample=sample,
         evaluate=evaluate,
+        decode=decode,
     )

@@ -3,14 +3,25 @@
 from pathlib import Path
 
 from genvec.report import figures, samples, tables
+from genvec.report.comparison import comparison
 from genvec.report.contents import predict, read_contents
 from genvec.report.families import families_table
 from genvec.report.gallery import write_gallery
+from genvec.report.matching import matching_table
 from genvec.report.pages import write_page
 from genvec.report.results import results, results_table
+from genvec.report.search import Found, write_search
 from genvec.store import RunFolder
 
-__all__ = ["families_table", "results_table", "write_gallery", "write_report"]
+__all__ = [
+    "Found",
+    "families_table",
+    "matching_table",
+    "results_table",
+    "write_gallery",
+    "write_report",
+    "write_search",
+]
 
 
 def write_report(run: RunFolder) -> Path:
@@ -36,6 +47,7 @@ def write_report(run: RunFolder) -> Path:
         results=results(contents.metrics),
         prediction=prediction,
         sheets=samples.edge_sheets(contents),
+        comparison=comparison(contents),
         distances=tables.distances(contents),
         classes=tables.class_keys(contents),
         details=tables.details(contents),

@@ -38,6 +38,11 @@ def families_table(metrics: Mapping[str, Any]) -> str:
             for value, number in zip(shown, digits, strict=True)
         )
         rows.append([f"`{name}`", *cells])
+    return markdown(rows)
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A Markdown table, aligned: the first row is its heading, the first column its names."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines = [

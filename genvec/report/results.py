@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from genvec.report.contents import best_encoder
 
 MISSING = "–"
+RUNS = "▸"  # behind the name of what has to run the member
 
 
 class Column(NamedTuple):
@@ -84,7 +85,7 @@ def results(metrics: Mapping[str, Any]) -> Results:
     best_name = best_encoder(metrics) or (entries[0][0] if entries else None)
     rows = [
         Row(
-            name=name,
+            name=f"{name} {RUNS}" if values.get("runs_member") else name,
             kind=kind,
             cells=[_cell(column, values) for column in columns],
             best_cells=[
@@ -124,7 +125,10 @@ def results_table(metrics: Mapping[str, Any]) -> str:
         )
     lines.insert(2, "  " + "─" * (max(map(len, lines)) - 2))
     chosen = "best encoder, chosen on validation" if metrics.get("encoders") else "best control"
-    return "\n".join([_caption(metrics), *lines, f"* {chosen}"]).lstrip()
+    notes = [f"* {chosen}"]
+    if any(row.name.endswith(RUNS) for row in rows):
+        notes.append(f"{RUNS} runs the member, where the others see its weights alone")
+    return "\n".join([_caption(metrics), *lines, *notes]).lstrip()
 
 
 def _caption(metrics: Mapping[str, Any]) -> str:

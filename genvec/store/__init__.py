@@ -9,7 +9,7 @@ from genvec.store.cells import (
     segment_rows,
     write_segment,
 )
-from genvec.store.checkpoints import load_tree, record_path, save_tree
+from genvec.store.checkpoints import discard_tree, load_tree, record_path, save_tree
 from genvec.store.damage import verify_cell
 from genvec.store.files import (
     read_arrays,
@@ -34,6 +34,7 @@ __all__ = [
     "complete_cell",
     "create_cell",
     "create_zoo",
+    "discard_tree",
     "load_cells",
     "load_tree",
     "load_zoo",

@@ -28,7 +28,8 @@ from genvec.store.checkpoints import load_tree
 from genvec.store.files import write_json
 from genvec.types import Zoo
 
-SPLITS = ("train", "val", "test", "sum")  # "sum": the third members of composition triplets
+# "sum": the third members of composition triplets; "unseen": of mixtures with held-out classes
+SPLITS = ("train", "val", "test", "sum", "unseen")
 
 
 def create_zoo(path: Path, cells: Sequence[str]) -> None:
@@ -94,8 +95,7 @@ def load_zoo(
 
     Args:
       path: the zoo's folder, such as `runs/digits/zoo`, or that of a cell.
-      split: "train", "val", "test" or "sum" (the third members of composition triplets), or several
-        of them; all by default.
+      split: one of `SPLITS`, or several of them; all by default.
       members: indices of the members wanted; all by default. With `split`, those in both.
       finite_only: leave out members that diverged; they are kept, and flagged, by default.
       cell: its name; not needed where there is one only.

@@ -1,9 +1,6 @@
-"""Classes as vectors: train a classifier, embed the classes, choose the K farthest apart."""
+"""Classifiers of images: trained here, so that features and counts need nothing from elsewhere."""
 
-import itertools
-import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import chex
@@ -15,8 +12,7 @@ import optax
 
 from genvec import trees
 from genvec.networks import MLPClassifier, ResNet, initialise
-
-MAX_SUBSETS = 20_000  # enumerated in about a second; covers every choice among up to 16 classes
+from genvec.registry import lookup
 
 
 class Classifier(NamedTuple):
@@ -25,6 +21,35 @@ class Classifier(NamedTuple):
     variables: Mapping[str, Any]  # "params" and, with batch norm, "batch_stats"
     # (variables, x [B, H, W, C] in [0, 1]) → logits [B, L]
     apply: Callable[[Mapping[str, Any], jax.Array], jax.Array]
+
+
+class Training(NamedTuple):
+    """A classifier on its way: all that training goes on from."""
+
+    step: int  # updates done
+    params: Any
+    statistics: Any  # the collections beside the parameters, such as "batch_stats"
+    opt_state: optax.OptState
+
+
+def adamw(learning_rate: float, weight_decay: float, num_steps: int) -> Any:
+    """AdamW; cosine learning rate from the first step to 0."""
+    schedule = optax.cosine_decay_schedule(learning_rate, num_steps)
+    return optax.adamw(schedule, weight_decay=weight_decay)
+
+
+def sgd(learning_rate: float, weight_decay: float, num_steps: int) -> Any:
+    """Nesterov momentum 0.9, decay added to the gradient; a warm-up over a tenth, cosine to 0.
+
+    Reference: He et al. 2015, arXiv 1512.03385, section 4.2, but for the schedule.
+    """
+    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, num_steps // 10, num_steps)
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay), optax.sgd(schedule, momentum=0.9, nesterov=True)
+    )
+
+
+OPTIMISERS = {"adamw": adamw, "sgd": sgd}
 
 
 def classifier_from(network: nn.Module, variables: Mapping[str, Any]) -> Classifier:
@@ -44,14 +69,18 @@ def train_classifier(
     network: nn.Module,
     num_steps: int,
     batch_size: int = 128,
+    optimiser: str = "adamw",
     learning_rate: float = 3e-3,
     weight_decay: float = 1e-4,
     max_shift: int = 1,
-    on_step: Callable[[int, int, jax.Array], object] | None = None,
+    mirror: bool = False,
+    resume: Callable[[Training], Training] | None = None,
+    on_step: Callable[[Training, jax.Array], object] | None = None,
 ) -> Classifier:
-    """Trains a network to tell classes apart: cross entropy, AdamW, cosine learning rate to 0.
+    """Trains a network to tell classes apart by cross entropy.
 
-    Step t draws its batch with replacement and shifts every image by `fold_in(key, t)`.
+    Step t draws its batch with replacement and changes every image by `fold_in(key, t)`, so that a
+    training that was interrupted ends where it would have.
 
     Args:
       key: a `jax.random.key`.
@@ -60,11 +89,14 @@ def train_classifier(
       network: x [B, H, W, C] in [0, 1] → logits [B, L]; see `CLASSIFIERS`.
       num_steps: updates.
       batch_size: images an update.
-      learning_rate: at the first step.
-      weight_decay: decoupled; He et al. 2015, section 4.2, use 1e-4.
+      optimiser: one of `OPTIMISERS`.
+      learning_rate: the largest of its schedule.
+      weight_decay: He et al. 2015, section 4.2, use 1e-4.
       max_shift: images are shifted by up to so many pixels in y and x, zeros come in; 0 for none.
-      on_step: called after each update with (updates done, num_steps, loss). The loss is a scalar
-        on the device: reading it waits for the update.
+      mirror: half of the images are flipped, left to right.
+      resume: start → where to go on from, of the same structure.
+      on_step: called after each update with (what there is now, loss). The loss is a scalar on the
+        device: reading it waits for the update.
 
     Raises:
       ValueError: images and labels do not fit each other or the network.
@@ -75,9 +107,7 @@ def train_classifier(
     init_key, step_key = jax.random.split(key)
     x = jnp.zeros((1, *images.shape[1:]))
     variables = initialise(network, init_key, x)
-    tx = optax.adamw(
-        optax.cosine_decay_schedule(learning_rate, num_steps), weight_decay=weight_decay
-    )
+    tx = lookup(OPTIMISERS, optimiser, kind="optimiser")(learning_rate, weight_decay, num_steps)
     num_classes = jax.eval_shape(network.apply, variables, x).shape[-1]
     if labels.max() >= num_classes:
         raise ValueError(f"label {labels.max()} for a network of {num_classes} classes")
@@ -91,24 +121,28 @@ def train_classifier(
 
     @jax.jit
     def update(state, step, images, labels):
-        params, statistics, tx_state = state
-        draw_key, shift_key = jax.random.split(jax.random.fold_in(step_key, step))
+        params, statistics, opt_state = state
+        draw_key, change_key = jax.random.split(jax.random.fold_in(step_key, step))
         index = _draw(draw_key, (batch_size,), len(images))
-        x = shift_images(shift_key, images[index], max_shift).astype(jnp.float32) / 255
+        x = shift_images(change_key, images[index], max_shift)
+        x = mirror_images(jax.random.fold_in(change_key, 1), x) if mirror else x
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        x = x.astype(jnp.float32) / 255
         (loss, statistics), grads = grad_fn(params, statistics, x, labels[index])
-        updates, tx_state = tx.update(grads, tx_state, params)
-        return (optax.apply_updates(params, updates), statistics, tx_state), loss
+        updates, opt_state = tx.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), statistics, opt_state), loss
 
     params = variables["params"]
     statistics = {name: value for name, value in variables.items() if name != "params"}
-    state = (params, statistics, tx.init(params))
+    training = Training(0, params, statistics, tx.init(params))
+    training = training if resume is None else resume(training)
     # a loop over dispatched steps: inside lax.scan convolutions lose their fast path on the CPU
-    for step in range(num_steps):
-        state, loss = update(state, step, data, target)
+    for step in range(training.step, num_steps):
+        state, loss = update(training[1:], step, data, target)
+        training = Training(step + 1, *state)
         if on_step is not None:
-            on_step(step + 1, num_steps, loss)
-    variables = {"params": state[0], **state[1]}
+            on_step(training, loss)
+    variables = {"params": training.params, **training.statistics}
     if not trees.all_finite(variables):
         raise FloatingPointError(f"the classifier diverged with learning_rate={learning_rate}")
     return classifier_from(network, variables)
@@ -126,6 +160,12 @@ def shift_images(key: jax.Array, images: jax.Array, max_shift: int) -> jax.Array
         return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), images.shape[1:])
 
     return jax.vmap(crop)(padded, corners)
+
+
+def mirror_images(key: jax.Array, images: jax.Array) -> jax.Array:
+    """Flips each image [B, H, W, C] left to right with probability ½."""
+    flipped = jax.random.bernoulli(key, 0.5, (len(images), 1, 1, 1))
+    return jnp.where(flipped, images[:, :, ::-1], images)
 
 
 def _draw(key: jax.Array, shape: tuple[int, ...], count: int) -> jax.Array:
@@ -168,76 +208,6 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     """Share of the images whose largest logit [M, L] is that of their label [M]."""
     chex.assert_shape(labels, (len(logits),))
     return float(np.mean(np.argmax(logits, axis=1) == labels))
-
-
-def class_embeddings(embeddings: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Mean embedding of each class, float64 [L, D], from embeddings [M, D] and labels int [M].
-
-    Raises:
-      ValueError: a class has no image.
-    """
-    chex.assert_shape(labels, (len(embeddings),))
-    counts = np.bincount(labels, minlength=num_classes)
-    if len(counts) > num_classes or not counts.all():
-        raise ValueError(f"labels must hold all of 0..{num_classes - 1}; images a class: {counts}")
-    sums = np.zeros((num_classes, embeddings.shape[1]))
-    np.add.at(sums, labels, embeddings)
-    return sums / counts[:, None]
-
-
-def distance_matrix(embeddings: np.ndarray) -> np.ndarray:
-    """Euclidean distances [L, L] between embeddings [L, D]; symmetric, zeros on the diagonal."""
-    return np.stack([np.linalg.norm(embeddings - row, axis=1) for row in embeddings])
-
-
-def farthest_classes(distances: np.ndarray, num_classes: int) -> tuple[int, ...]:
-    """The K classes whose smallest pairwise distance is largest, in ascending order.
-
-    Ties go to the larger sum of pairwise distances, then to the lexicographically first subset.
-    Exact, by enumeration, up to `MAX_SUBSETS` subsets. Beyond that greedy: from the farthest pair,
-    add the class farthest from the chosen ones, then swap a chosen class for another while that
-    helps; for a metric, the smallest distance is at least half of the best possible one.
-    Reference: Ravi, Rosenkrantz & Tayi 1994, "Heuristic and special case algorithms for dispersion
-    problems" (the bound of the greedy choice; swaps only improve on it).
-
-    Args:
-      distances: [L, L], symmetric.
-      num_classes: K, in 2..L.
-
-    Raises:
-      ValueError: K is out of range, or the distances are not a finite symmetric matrix.
-    """
-    distances = np.asarray(distances, np.float64)
-    chex.assert_shape(distances, (len(distances), len(distances)))
-    if not np.isfinite(distances).all() or not np.allclose(distances, distances.T):
-        raise ValueError("distances must be finite and symmetric")
-    total = len(distances)
-    if not 2 <= num_classes <= total:
-        raise ValueError(f"num_classes={num_classes} must lie in 2..{total}, the number of classes")
-    score = partial(_dispersion, distances)
-    if math.comb(total, num_classes) <= MAX_SUBSETS:
-        return max(itertools.combinations(range(total), num_classes), key=score)  # first of equals
-    chosen = max(itertools.combinations(range(total), 2), key=score)
-    while len(chosen) < num_classes:
-        rest = (c for c in range(total) if c not in chosen)
-        chosen = max((tuple(sorted((*chosen, c))) for c in rest), key=score)
-    while True:
-        swaps = (
-            tuple(sorted({*chosen, new} - {old}))
-            for old in chosen
-            for new in range(total)
-            if new not in chosen
-        )
-        best = max(swaps, key=score)
-        if score(best) <= score(chosen):
-            return chosen
-        chosen = best
-
-
-def _dispersion(distances: np.ndarray, subset: Sequence[int]) -> tuple[float, float]:
-    """(smallest, sum) of a subset's pairwise distances; fsum, so that equal sums stay equal."""
-    pairs = [distances[i, j] for i, j in itertools.combinations(subset, 2)]
-    return min(pairs), math.fsum(pairs)
 
 
 def _check_labelled(images: np.ndarray, labels: np.ndarray) -> None:

@@ -1,6 +1,6 @@
-"""Encoders: one member's features → a point on the positive orthant of the unit sphere [D]."""
+"""Encoders of neural graphs: message passing through the member's own weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,18 +14,6 @@ from genvec.trees import flatten_names, unflatten_names
 from genvec.types import Array, NeuralGraph, Spec
 
 CODE = 16  # numbers that a neuron of a fixed group hands to the read-out
-
-
-class MLPEncoder(nn.Module):
-    """Dense layers on any vector representation."""
-
-    spec: Spec
-    num_outputs: int
-    hidden: Sequence[int] = (256, 256)
-
-    @nn.compact
-    def __call__(self, features: jax.Array) -> jax.Array:
-        return to_sphere(nn.softmax(MLP((*self.hidden, self.num_outputs))(features)))
 
 
 class MessagePassing(nn.Module):
@@ -167,6 +155,3 @@ class JointEncoder(NamedTuple):
             for name, encoder in self.encoders.items()
         ]
         return jnp.concatenate(parts)
-
-
-ENCODERS = {"mlp": MLPEncoder, "graph": GraphEncoder}

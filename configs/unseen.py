@@ -1,0 +1,110 @@
+"""Models and data sets in one space, so that models of classes never seen are found by their data.
+
+Claim: an encoder of weights and an encoder of images, trained together by N-pair, match a member
+with its own data set among 200, also where the data hold classes that neither has been trained on,
+better than comparing generated images with the data does.
+
+    python -m experiments.matching --config=configs/unseen.py           digits, 8 classes known
+    python -m experiments.matching --config=configs/unseen.py:mnist     MNIST, the same
+    python -m experiments.matching --config=configs/unseen.py:smoke     everything once
+
+Then, with an image folder or a TFDS split as the query:
+
+    python -m experiments.search --zoo=runs/unseen/zoo --query=FOLDER
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+VARIANTS = ("mnist", "smoke")
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The config of a variant, or of several joined by commas."""
+    variants = [name for name in arg.split(",") if name]
+    if unknown := set(variants) - set(VARIANTS):
+        raise ValueError(f"unknown variant {sorted(unknown)}; known: {', '.join(VARIANTS)}")
+    config: Any = _default()
+    config.name = "_".join(["unseen", *variants])
+    for name in variants:
+        globals()[f"_{name}"](config)
+    return config
+
+
+def _default() -> ConfigDict:
+    config: Any = ConfigDict()
+    config.seed = 0
+    config.quick_compile = False
+    config.data = {"name": "digits", "data_dir": ""}
+    config.classes = {"choose": ",".join(map(str, range(10))), "num": 10}
+    config.classifiers = {
+        # of the known classes alone; its features describe images
+        "counter": {
+            "network": "mlp",
+            "args": {"hidden_widths": (128,)},
+            "train": {"num_steps": 2_000},
+        },
+    }
+    config.mixtures = {
+        "num": 6_000,
+        "alpha": 0.3,
+        "val_fraction": 0.05,
+        "test_fraction": 0.1,
+        "num_triplets": 200,
+        # members with 20 to 100 % of these classes are in no other split
+        "unseen": {"classes": ("3", "8"), "num": 200},
+    }
+    config.zoo = {
+        "family": {"name": "vae", "args": {"hidden": (32,), "latent": 4}},
+        "init": "independent",
+        "hparams": {"learning_rate": 1e-2, "beta": 1.0},
+        "steps": 600,
+        "batch_size": 32,
+        "plan": "scan",
+        "width": 16,
+        "precision": "float32",
+        "segment_size": 256,
+        "members": 0,
+        "cells": {},
+    }
+    config.cell = ""
+    config.matching = {
+        "dimension": 32,
+        "temperature": 0.05,
+        "augment": 0.3,
+        "seeds": (0, 1, 2),
+        "images_a_class": 1_000,  # whose features the dataset encoder learns from
+        "set_size": 128,  # images of a data set in a step of training
+        "images_a_set": 512,  # and in the test, held-out ones, or generated ones of the controls
+        "num_queries": 200,
+        "pairs": 500,  # of members whose distance is compared with that of their data sets
+        "train": {"steps": 4_000, "batch_size": 64, "learning_rate": 2e-3},
+    }
+    config.encoders = {}
+    config.controls = {
+        "features": (),
+        "num_samples": (),
+        "num_calibration": 1,
+        "untrained_readout": 1,
+    }
+    config.report = {"num_samples": 8}
+    return config
+
+
+def _mnist(config: Any) -> None:
+    config.data.name = "mnist"
+    config.zoo.family.args.update({"hidden": (64,), "latent": 8})
+    config.zoo.hparams.learning_rate = 5e-3
+    config.zoo.update({"steps": 1_000, "batch_size": 64, "width": 4, "segment_size": 128})
+
+
+def _smoke(config: Any) -> None:
+    config.quick_compile = True
+    config.classifiers.counter.train.num_steps = 50
+    small = {"num": 48, "val_fraction": 0.2, "test_fraction": 0.25, "num_triplets": 4}
+    config.mixtures.update(small)
+    config.mixtures.unseen.num = 8
+    config.zoo.update({"steps": 20, "segment_size": 32})
+    config.matching.update({"seeds": (0,), "images_a_set": 32, "set_size": 16, "pairs": 10})
+    config.matching.train.steps = 20

@@ -1,0 +1,61 @@
+"""Features of images, sorted by class, to draw data sets from."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genvec.mixtures import MixtureData, draw_rows, to_unit
+
+BATCH = 1024  # images described at once
+
+
+class Bank(NamedTuple):
+    """Features of the images of K classes."""
+
+    features: jax.Array  # [M, F], sorted by class
+    starts: jax.Array  # [K]
+    counts: jax.Array  # [K]
+
+    def draw(self, key: jax.Array, mixture: jax.Array, num: int) -> jax.Array:
+        """Features [num, F] of the images of one data set with these proportions [K]."""
+        return self.features[draw_rows(key, mixture, self.starts, self.counts, num)[0]]
+
+
+class Scale(NamedTuple):
+    """Standardises features; fitted on training images of the classes that may be known."""
+
+    mean: np.ndarray  # [F]
+    deviation: np.ndarray  # [F]
+
+    def __call__(self, features):
+        return (features - self.mean) / self.deviation
+
+
+def describe_images(describe: Callable, images: np.ndarray) -> np.ndarray:
+    """Features [M, F] of uint8 images [M, H, W, C]."""
+    describe = jax.jit(describe)
+    starts = range(0, len(images), BATCH)
+    return np.concatenate([describe(to_unit(jnp.asarray(images[i : i + BATCH]))) for i in starts])
+
+
+def make_banks(
+    data: MixtureData, describe: Callable, known: Sequence[int], images_a_class: int
+) -> tuple[Bank, Bank, Scale]:
+    """Banks of the first training images of each class, and of all held-out ones."""
+    counts, starts = np.asarray(data.counts), np.asarray(data.starts)
+    sizes = np.minimum(counts, images_a_class)
+    rows = np.concatenate([s + np.arange(n) for s, n in zip(starts, sizes, strict=True)])
+    learned = describe_images(describe, np.asarray(data.images)[rows])
+    heldout = describe_images(describe, np.asarray(data.heldout_images))
+    may_know = np.isin(np.repeat(np.arange(len(sizes)), sizes), known)
+    deviation = learned[may_know].std(axis=0)
+    scale = Scale(learned[may_know].mean(axis=0), np.where(deviation > 1e-6, deviation, 1))
+    num_heldout = np.bincount(np.asarray(data.heldout_labels), minlength=len(counts))
+    banks = (
+        Bank(jnp.asarray(scale(x)), jnp.asarray(np.cumsum(n) - n), jnp.asarray(n))
+        for x, n in ((learned, sizes), (heldout, num_heldout))
+    )
+    return *banks, scale

@@ -1,0 +1,128 @@
+"""Embeds every member of a zoo with an encoder that a run has trained; writes a table.
+
+python -m experiments.embed --zoo=runs/digits/zoo [--run=RUN] [--encoder=NAME] [--out=FILE]
+
+Without --run, the encoders are those of the run around the zoo. Encoders of vectors read the
+architecture that they were trained on only; graph encoders any one with the same groups of neurons.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+from absl import flags
+
+from experiments.encoders import context, seed_folder
+from experiments.finished import finished_run, start
+from experiments.setup import check, encoder_name, make_encoder
+from genvec.families import FAMILIES
+from genvec.registry import lookup
+from genvec.represent import normaliser_from_tree, represent
+from genvec.store import (
+    StoreError,
+    cell_paths,
+    load_tree,
+    load_zoo,
+    read_json,
+    read_jsonl,
+    write_table,
+)
+from genvec.symmetry import check_spec
+from genvec.train import make_embed_fn
+from genvec.types import Family, Zoo
+
+flags.DEFINE_string("zoo", None, "Folder of the zoo to embed, RUN/zoo.")
+flags.DEFINE_string("run", "", "Run folder that holds the encoder; by default the one of the zoo.")
+flags.DEFINE_string("encoder", "", "Its name, <representation>/<encoder>/<objective>; or the best.")
+flags.DEFINE_string("cell", "", "Cell of the zoo, where it has several.")
+flags.DEFINE_string("out", "", "File to write; embeddings.parquet beside the zoo by default.")
+
+
+def embed_zoo(zoo_path: str, run_path: str, name: str, cell: str) -> tuple[pd.DataFrame, str]:
+    """Member, split and embedding_0 … of every member, and the encoder's name.
+
+    Raises:
+      StoreError: the run has no such encoder.
+      ValueError: the encoder does not read members of this architecture.
+    """
+    zoo_path = Path(zoo_path).absolute()
+    config, run = finished_run((run_path and f"{run_path}/zoo") or str(zoo_path))
+    if not run.metrics.exists():
+        raise StoreError(f"{run.path} has no evaluated encoder: metrics.json is missing")
+    name = name or read_json(run.metrics)["best_encoder"]
+    entry = lookup(
+        {encoder_name(entry): entry for entry in config.encoders.values()}, name, kind="encoder"
+    )
+    zoo = load_zoo(zoo_path, cell=cell or _only_cell(zoo_path), finite_only=True)
+    setup = check(config)
+    family = _family_of(zoo)
+    if family.architecture != setup.family.architecture or family.name != setup.family.name:
+        _accept(entry, name, setup.family, family)
+    used = context(config, run, setup, load_zoo(run.zoo, cell=setup.cell, finite_only=True))
+    used = used._replace(spec=family.spec, encode=family.encode, sample=family.sample)
+    features = represent(entry.representation, zoo.params, zoo.state, used)
+    saved = load_tree(_best_seed(run, entry) / "trained")
+    module = make_encoder(entry, family, len(read_json(run.classes)["classes"]))
+    _check_fits(module, saved, features, name, family)
+    normalised = normaliser_from_tree(saved["normaliser"])(features)
+    embeddings = np.asarray(make_embed_fn(module)({"params": saved["params"]}, normalised))
+    columns = {f"embedding_{k}": column for k, column in enumerate(embeddings.T)}
+    return zoo.members[["member", "split"]].assign(**columns), name
+
+
+def _only_cell(zoo_path: Path) -> str:
+    cells = list(cell_paths(zoo_path))
+    if len(cells) > 1:
+        raise ValueError(f"{zoo_path} holds the cells {', '.join(cells)}; name one with --cell")
+    return cells[0]
+
+
+def _family_of(zoo: Zoo) -> Family:
+    """The family that trained a zoo, from its manifest."""
+    make = lookup(FAMILIES, zoo.manifest["family"], kind="family")
+    architecture = dict(zoo.manifest["architecture"])
+    family = make(tuple(architecture.pop("image_shape")), **architecture)
+    check_spec(family.spec, jax.tree.map(lambda x: x[0], zoo.params))
+    return family
+
+
+def _accept(entry: Any, name: str, known: Family, family: Family) -> None:
+    """Graph encoders read other architectures, and say so; the others refuse."""
+    told = [f"{f.name} {dict(f.architecture)}" for f in (known, family)]
+    if entry.representation != "graph":
+        raise ValueError(
+            f"{name} reads {told[0]}, and the zoo's members are {told[1]}; an encoder of vectors "
+            "knows one architecture, use one of graphs or train one on this zoo"
+        )
+    print(f"{name} was trained on {told[0]}; it now reads {told[1]}")
+
+
+def _check_fits(module, saved, features, name: str, family: Family) -> None:
+    """Whether the trained parameters are those that this architecture asks for."""
+    first = jax.tree.map(lambda x: x[0], features)
+    needed = jax.eval_shape(module.init, jax.random.key(0), first)["params"]
+    shapes, found = (jax.tree.map(lambda x: x.shape, tree) for tree in (needed, saved["params"]))
+    if shapes != found:
+        raise ValueError(
+            f"{name} has no parameters for {family.name} {dict(family.architecture)}: images of "
+            "another size, or other groups of neurons, than it was trained on"
+        )
+
+
+def _best_seed(run, entry) -> Path:
+    folders = [seed_folder(run, entry, seed) for seed in entry.seeds]
+    return min(folders, key=lambda f: read_jsonl(f / "log.jsonl")["val_angle_deg"].min())
+
+
+def main() -> None:
+    asked = flags.FLAGS
+    table, name = embed_zoo(asked.zoo, asked.run, asked.encoder, asked.cell)
+    out = Path(asked.out or Path(asked.zoo).absolute().parent / "embeddings.parquet")
+    write_table(out, table)
+    print(f"{len(table)} members by {name}: {out}")
+
+
+if __name__ == "__main__":
+    start(main, "zoo")

@@ -1,0 +1,52 @@
+"""A finished run as its folder tells it, for scripts that take no config."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import app, flags, logging
+from ml_collections import ConfigDict
+
+from genvec.store import RunFolder, StoreError, read_json
+
+
+def start(stage: Callable[[], Any], *required: str) -> None:
+    """Runs a script with flags of its own. What a user can mend ends in one message."""
+    for name in required:
+        flags.mark_flag_as_required(name)
+    app.run(lambda argv: _run(stage, argv))
+
+
+def _run(stage, argv) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
+    jax.config.update("jax_num_cpu_devices", 1)
+    try:
+        stage()
+    except (KeyError, ValueError, OSError, StoreError) as error:
+        sys.exit(f"error: {error.args[0] if isinstance(error, KeyError) else error}")
+
+
+def finished_run(zoo: str) -> tuple[Any, RunFolder]:
+    """Config and folder of the run whose zoo this is.
+
+    Raises:
+      StoreError: no run lies around it.
+    """
+    path = Path(zoo).absolute()
+    run = RunFolder(path.parent)
+    if not (path / "manifest.json").exists():
+        raise StoreError(f"{path} holds no zoo: manifest.json is missing; give RUN/zoo")
+    if not run.config.exists() or path.name != "zoo":
+        raise StoreError(f"{path} lies in no run folder: give RUN/zoo, where RUN has a config.json")
+    return ConfigDict(_tuples(read_json(run.config))), run
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has no tuples; a config has no lists."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

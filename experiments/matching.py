@@ -1,0 +1,184 @@
+"""Models and data sets in one space: trained on some classes, tested on data sets never seen.
+
+python -m experiments.matching --config=configs/unseen.py [--workdir=DIR]
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import classes, zoo
+from experiments.banks import make_banks
+from experiments.classes import load_counter
+from experiments.common import bar, clock, mixture_data, stream
+from experiments.encoders import mixtures
+from experiments.environment import environment
+from experiments.pairs import TestPairs
+from experiments.setup import check, unseen_classes
+from experiments.start import main
+from genvec import trees
+from genvec.classes import features
+from genvec.matching import PairEncoder, contrast
+from genvec.report import matching_table
+from genvec.represent import (
+    Context,
+    fit_normaliser,
+    graph,
+    normaliser_from_tree,
+    normaliser_to_tree,
+    represent,
+)
+from genvec.store import (
+    load_tree,
+    load_zoo,
+    read_json,
+    read_jsonl,
+    record_path,
+    save_tree,
+    write_json,
+    write_jsonl,
+    write_table,
+)
+from genvec.symmetry import augment
+from genvec.train import Examples, train_encoder
+
+WIDTH = 64  # members or data sets embedded at once
+
+
+def run_stage(config, run) -> None:
+    for stage in (classes, zoo):
+        stage.run_stage(config, run)
+    metrics = run.matching / "metrics.json"
+    if not metrics.exists():
+        with clock(run, "matching"):
+            found = _match(config, run)
+        timings = read_json(run.timings)
+        write_json(metrics, {**found, "timings_s": timings, "environment": environment()})
+    print(matching_table(read_json(metrics)))
+
+
+def _match(config, run) -> dict[str, Any]:
+    setup, names = check(config), read_json(run.classes)["classes"]
+    unseen = unseen_classes(config)
+    known = [k for k, name in enumerate(names) if name not in unseen]
+    describe = partial(features, load_counter(config, run))
+    data = mixture_data(setup.dataset, run)
+    learned, heldout, scale = make_banks(data, describe, known, config.matching.images_a_class)
+    zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
+    matcher = Matcher(config, run, setup.family, zoo, learned, scale)
+    seeds = config.matching.seeds
+    for seed in seeds:
+        if not record_path(matcher.folder(seed) / "trained").exists():
+            matcher.train(seed)
+    test = TestPairs(config, setup.family, zoo, heldout, lambda x: scale(describe(x)))
+    found = [test.metrics(*matcher.embed(seed, test.sets)) for seed in seeds]
+    best = min(seeds, key=matcher.val_loss)
+    columns = {f"embedding_{k}": x for k, x in enumerate(matcher.embed(best)[0].T)}
+    table = zoo.members[["member", "split"]].assign(**columns)
+    write_table(run.matching / "embeddings.parquet", table)
+    return {
+        "dataset": config.data.name,
+        "family": setup.family.name,
+        "init": zoo.manifest["init"],
+        "classes": names,
+        "unseen_classes": unseen,
+        "num_members": zoo.members["split"].value_counts().to_dict(),
+        "num_seeds": len(seeds),
+        "best_seed": best,
+        "encoder": _over_seeds(found),
+        "controls": test.controls(),
+    }
+
+
+class Matcher:
+    """Pairs of a member and its data set, and the encoders that bring them together."""
+
+    def __init__(self, config, run, family, zoo, bank, scale):
+        self.config, self.path, self.zoo, self.bank = config, run.matching, zoo, bank
+        self.scale, self.spec = scale, family.spec
+        self.context = Context(family.spec, family.encode, jnp.empty(0))
+        self.encoder = PairEncoder(family.spec, config.matching.dimension)
+        self.graphs = represent("graph", zoo.params, zoo.state, self.context)
+
+    def folder(self, seed: int):
+        return self.path / f"seed_{seed}"
+
+    def train(self, seed: int) -> None:
+        """On train members of the known classes; the best step by the loss on val members."""
+        settings, members = self.config.matching, self.zoo.members
+        rows = [np.flatnonzero(members["split"] == name) for name in ("train", "val")]
+        normaliser = fit_normaliser(trees.take(self.graphs, rows[0]), self.spec)
+
+        def prepare(key, member):
+            params, mixture = member
+            draw_key, change_key = jax.random.split(jax.random.key(0) if key is None else key)
+            if key is not None:
+                params = augment(change_key, params, self.spec, spread=settings.augment)
+            drawn = self.bank.draw(draw_key, mixture, settings.set_size)
+            return normaliser(graph(params, {}, self.context)), drawn
+
+        proportions = np.asarray(mixtures(members), np.float32)
+        train, val = (
+            Examples(trees.take((self.zoo.params, proportions), part), proportions[part])
+            for part in rows
+        )
+        objective = contrast(settings.temperature)
+        with bar(settings.train.steps, f"matching seed {seed}", "step") as progress:
+
+            def on_eval(row):
+                progress.update(row["step"] - progress.n)
+                progress.set_postfix({"val loss": f"{row['val_loss']:.3f}"})
+
+            trained = train_encoder(
+                jax.random.fold_in(stream(self.config, "matching"), seed),
+                self.encoder,
+                objective,
+                train,
+                val,
+                prepare=prepare,
+                score=objective,
+                score_name="loss",
+                on_eval=on_eval,
+                **settings.train,
+            )
+        write_jsonl(self.folder(seed) / "log.jsonl", trained.log)
+        saved = {"normaliser": normaliser_to_tree(normaliser), "scale": self.scale._asdict()}
+        save_tree(self.folder(seed) / "trained", {"params": trained.params["params"], **saved})
+
+    def val_loss(self, seed: int) -> float:
+        """Of the step that was kept."""
+        return float(read_jsonl(self.folder(seed) / "log.jsonl")["val_loss"].min())
+
+    def embed(self, seed: int, sets: np.ndarray | None = None) -> list[np.ndarray]:
+        """All members [N, D]; and data sets [n, D], from features [n, M, F] of their images."""
+        saved = load_tree(self.folder(seed) / "trained")
+        graphs = normaliser_from_tree(saved["normaliser"])(self.graphs)
+        found = []
+        for method, inputs in (
+            (PairEncoder.embed_model, graphs),
+            (PairEncoder.embed_dataset, sets),
+        ):
+            if inputs is not None:
+                apply = partial(self.encoder.apply, {"params": saved["params"]}, method=method)
+                of_all = jax.jit(partial(jax.lax.map, apply, batch_size=WIDTH))
+                found.append(np.asarray(of_all(jax.tree.map(jnp.asarray, inputs))))
+        return found
+
+
+def _over_seeds(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Mean, and with several seeds standard deviation, of every metric of every section."""
+    sections: dict[str, dict[str, float]] = {}
+    for section, metrics in found[0].items():
+        values = {name: [run[section][name] for run in found] for name in metrics}
+        sections[section] = {name: float(np.mean(x)) for name, x in values.items()}
+        if len(found) > 1:
+            spread = {f"{name}_std": float(np.std(x, ddof=1)) for name, x in values.items()}
+            sections[section] |= spread
+    return sections
+
+
+if __name__ == "__main__":
+    main(run_stage)

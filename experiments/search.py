@@ -1,0 +1,142 @@
+"""Finds the members whose training data were most like some images.
+
+python -m experiments.search --zoo=runs/unseen/zoo --query=FOLDER [--num=10] [--page=search.html]
+python -m experiments.search --zoo=runs/unseen/zoo --query=mnist:heldout:3,8
+
+The query is a folder of images, or a part of a data set: its name, "train" or "heldout", and if
+wanted the names of classes. The run must have been made by experiments.matching.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from experiments.banks import Scale, describe_images
+from experiments.classes import load_counter
+from experiments.common import stream
+from experiments.encoders import mixtures
+from experiments.finished import finished_run, start
+from experiments.setup import check
+from genvec import trees
+from genvec.classes import features
+from genvec.data import class_indices, load_dataset
+from genvec.folders import read_images
+from genvec.matching import PairEncoder, nearest
+from genvec.report import Found, write_search
+from genvec.store import StoreError, load_tree, load_zoo, read_json, read_table
+
+MAX_IMAGES = 4_096  # of the query, evenly taken
+SHOWN = 12  # images of a member, and of the query, on the page
+PARTS = ("train", "heldout")
+
+flags.DEFINE_string("zoo", None, "Folder of the zoo to search, RUN/zoo.")
+flags.DEFINE_string("query", None, "A folder of images, or DATASET:train|heldout[:CLASS,…].")
+flags.DEFINE_integer("num", 10, "How many members to show.")
+flags.DEFINE_string("page", "search.html", "Where the page with their samples is written.")
+
+
+class Hits(NamedTuple):
+    """Members, the best first."""
+
+    members: np.ndarray  # [n] their numbers in the zoo
+    scores: np.ndarray  # [n] cosine of member and query
+
+
+def search(zoo: str, query: str, num: int) -> tuple[Hits, np.ndarray, tuple[Any, ...]]:
+    """The members nearest to a query, its images uint8 [M, H, W, C]; config, run and its setup.
+
+    Raises:
+      StoreError: the zoo's run has no common space of models and data sets.
+      ValueError: the query is no folder of fitting images and no part of a data set.
+    """
+    config, run = finished_run(zoo)
+    metrics = run.matching / "metrics.json"
+    if not metrics.exists():
+        raise StoreError(
+            f"{run.path} has no encoder of data sets; make one with "
+            "python -m experiments.matching --config=configs/unseen.py"
+        )
+    if num < 1:
+        raise ValueError(f"num is {num}; it must be positive")
+    setup = check(config)
+    images = _query(query, setup.dataset.images.shape[1:], config)
+    saved = load_tree(run.matching / f"seed_{read_json(metrics)['best_seed']}" / "trained")
+    described = describe_images(partial(features, load_counter(config, run)), images)
+    point = PairEncoder(setup.family.spec, config.matching.dimension).apply(
+        {"params": saved["params"]},
+        jnp.asarray(Scale(**saved["scale"])(described)),
+        method=PairEncoder.embed_dataset,
+    )
+    table = read_table(run.matching / "embeddings.parquet")
+    found = nearest(np.asarray(point), table.filter(like="embedding_").to_numpy(), num)
+    rows, scores = (np.array(column) for column in zip(*found, strict=True))
+    return Hits(table["member"].to_numpy()[rows], scores), images, (config, run, setup)
+
+
+def _query(query: str, image_shape, config) -> np.ndarray:
+    name, _, rest = query.partition(":")
+    if rest and not Path(query).exists():
+        part, _, names = rest.partition(":")
+        if part not in PARTS:
+            raise ValueError(f"{query}: {part!r} is no part of a data set; known: train, heldout")
+        dataset = load_dataset(name, data_dir=config.data.data_dir or None)
+        images, labels = (
+            (dataset.images, dataset.labels)
+            if part == "train"
+            else (dataset.heldout_images, dataset.heldout_labels)
+        )
+        if names:
+            images = images[np.isin(labels, class_indices(dataset, names.split(",")))]
+        if images.shape[1:] != tuple(image_shape):
+            raise ValueError(
+                f"images of {name} are {images.shape[1:]}, the encoder was trained on {image_shape}"
+            )
+    else:
+        read = read_images(query, image_shape)
+        images = read.images
+        if read.skipped:
+            print(f"skipped, as no images: {', '.join(read.skipped)}")
+    rows = np.unique(np.linspace(0, len(images) - 1, MAX_IMAGES).round().astype(int))
+    return images[rows]
+
+
+def _found(hits: Hits, config, run, setup) -> list[Found]:
+    """The members with their mixtures, and images that they generate."""
+    zoo = load_zoo(run.zoo, cell=setup.cell, members=hits.members)
+    order = {member: row for row, member in enumerate(zoo.members["member"])}
+    rows = np.array([order[member] for member in hits.members])
+    keys = jax.vmap(partial(jax.random.fold_in, stream(config, "evaluate")))(hits.members)
+    sample = jax.jit(jax.vmap(lambda key, p, s: setup.family.sample(p, s, key, SHOWN)))
+    images = np.asarray(sample(keys, *trees.take((zoo.params, zoo.state), rows)))
+    names = [name.removeprefix("mixture_") for name in zoo.members.filter(like="mixture_")]
+    shares, splits = mixtures(zoo.members), zoo.members["split"]
+    return [
+        Found(
+            rank=rank,
+            member=int(hits.members[rank - 1]),
+            split=splits[row],
+            score=float(hits.scores[rank - 1]),
+            shares=dict(zip(names, map(float, shares[row]), strict=True)),
+            images=images[rank - 1],
+        )
+        for rank, row in enumerate(rows, start=1)
+    ]
+
+
+def main() -> None:
+    asked = flags.FLAGS
+    hits, images, made_by = search(asked.zoo, asked.query, asked.num)
+    found = _found(hits, *made_by)
+    for one in found:
+        where = f"{one.rank:3d}  member {one.member:6d}  {one.split:6s}"
+        print(f"{where}  {one.score:.3f}  {one.trained_on()}")
+    print(f"\n{write_search(Path(asked.page), asked.query, images[:SHOWN], len(images), found)}")
+
+
+if __name__ == "__main__":
+    start(main, "zoo", "query")

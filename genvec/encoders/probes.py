@@ -1,0 +1,37 @@
+"""An encoder that runs the member: what it makes of learned images."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from genvec.geometry import to_sphere
+from genvec.networks import MLP
+
+CODE = 32  # numbers that the images are learned from
+
+
+class ProbeEncoder(nn.Module):
+    """Learned images go through the member, and an MLP reads what comes out of it.
+
+    The images are a linear function of a few learned numbers each, which keeps them smooth where
+    independent pixels would fit the training members. No symmetry of the member is seen.
+
+    Reference: Kahana et al. 2024, arXiv 2410.10811, section 4 (ProbeGen).
+    """
+
+    run: Callable[[Mapping[str, Any], jax.Array], jax.Array]  # (member, x [B, H, W, C]) → [B, ..]
+    image_shape: Sequence[int]
+    num_outputs: int
+    num_probes: int = 16
+    hidden: Sequence[int] = (256, 256)
+
+    @nn.compact
+    def __call__(self, member: Mapping[str, Any]) -> jax.Array:
+        codes = self.param("codes", nn.initializers.normal(1.0), (self.num_probes, CODE))
+        height, width, channels = self.image_shape
+        images = nn.Dense(height * width * channels, name="images")(codes)
+        x = nn.sigmoid(images).reshape(-1, height, width, channels)
+        seen = self.run(member, x).reshape(-1)
+        return to_sphere(nn.softmax(MLP((*self.hidden, self.num_outputs))(seen)))

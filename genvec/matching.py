@@ -1,0 +1,133 @@
+"""Models and data sets as points of one space, so that either can be looked for by the other."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genvec.encoders import MessagePassing
+from genvec.geometry import angle_deg, to_sphere
+from genvec.networks import MLP
+from genvec.objectives import n_pair
+from genvec.quality import Moments, frechet_distance
+from genvec.types import NeuralGraph, Spec
+
+
+class DatasetEncoder(nn.Module):
+    """Features of images drawn from a data set [M, F] → a point of the unit sphere [D].
+
+    A set network, blind to the order of the images: the mean of an MLP's outputs, and an MLP on it.
+    Reference: Zaheer et al. 2017, arXiv 1703.06114, theorem 2.
+    """
+
+    num_outputs: int
+    width: int = 256
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        h = jnp.mean(nn.gelu(MLP((self.width, self.width), name="image")(features)), axis=0)
+        return to_sphere(MLP((self.width, self.num_outputs), name="read")(nn.LayerNorm()(h)))
+
+
+class ModelEncoder(nn.Module):
+    """A member's neural graph → a point of the unit sphere [D]."""
+
+    spec: Spec
+    num_outputs: int
+    width: int = 32
+    readout: int = 256
+
+    @nn.compact
+    def __call__(self, graph: NeuralGraph) -> jax.Array:
+        features = MessagePassing(self.spec, self.width, readout=self.readout)(graph)
+        return to_sphere(MLP((self.readout, self.num_outputs), name="read")(nn.gelu(features)))
+
+
+class PairEncoder(nn.Module):
+    """A model and the data that it was trained on, each by its own encoder: [2, D]."""
+
+    spec: Spec
+    num_outputs: int = 32
+
+    def setup(self) -> None:
+        self.model = ModelEncoder(self.spec, self.num_outputs)
+        self.dataset = DatasetEncoder(self.num_outputs)
+
+    def __call__(self, pair: tuple[NeuralGraph, jax.Array]) -> jax.Array:
+        """One member's graph, and features of images drawn from its data set."""
+        return jnp.stack([self.embed_model(pair[0]), self.embed_dataset(pair[1])])
+
+    def embed_model(self, graph: NeuralGraph) -> jax.Array:
+        """[D]."""
+        return self.model(graph)
+
+    def embed_dataset(self, features: jax.Array) -> jax.Array:
+        """[D]."""
+        return self.dataset(features)
+
+
+def contrast(temperature: float) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The objective of pairs: N-pair from models to data sets and back, averaged.
+
+    Returns:
+      (embeddings [B, 2, D], targets) → scalar; the targets are not looked at, as each member's
+      positive is its own data set, and all others of the batch are its negatives.
+
+    Reference: Sohn 2016, eq. 6, in both directions as in Radford et al. 2021, arXiv 2103.00020,
+    figure 3.
+    """
+
+    def objective(embeddings: jax.Array, targets: jax.Array) -> jax.Array:
+        del targets
+        model, dataset = embeddings[:, 0], embeddings[:, 1]
+        there, back = (
+            n_pair(*pair, temperature=temperature) for pair in ((model, dataset), (dataset, model))
+        )
+        return (there + back) / 2
+
+    return objective
+
+
+def moment_distances(
+    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """Distances [n, m] between means and standard deviations of features, ([n, F], [n, F]) each.
+
+    Each of the 2F numbers is divided by its standard deviation over `second`.
+    Reference: Lu et al. 2022, arXiv 2210.03116, section 3 (search by moments of samples).
+    """
+    rows, columns = (np.concatenate(moments, axis=1) for moments in (first, second))
+    scale = columns.std(axis=0)
+    scale = np.where(scale > 1e-6, scale, np.inf)  # what never differs tells nothing
+    rows, columns = rows / scale, columns / scale
+    return np.stack([np.linalg.norm(columns - row, axis=1) for row in rows])
+
+
+def frechet_distances(first: Moments, second: Moments) -> np.ndarray:
+    """Fréchet distances [n, m] between Gaussians with leading axes n and m."""
+    of_row = jax.jit(jax.vmap(frechet_distance, in_axes=(None, 0)))
+    return np.stack([of_row(Moments(*row), second) for row in zip(*first, strict=True)])
+
+
+def sum_angles(triplets: np.ndarray, *, seed: int) -> dict[str, float]:
+    """Median angle in degrees between x₁ + x₂, normalised, and x₃ [R, 3, D].
+
+    Beside it the same with x₂ of another triplet, by a random cycle: what the sum must stay below.
+    """
+    first, second, union = np.moveaxis(triplets, 1, 0)
+    order = np.random.default_rng(seed).permutation(len(union))
+    stranger = np.empty_like(second)
+    stranger[order] = second[np.roll(order, 1)]
+    return {
+        "composition_deg_median": float(np.median(angle_deg(first + second, union))),
+        "composition_random_deg_median": float(np.median(angle_deg(first + stranger, union))),
+    }
+
+
+def nearest(query: np.ndarray, items: np.ndarray, num: int) -> list[tuple[int, float]]:
+    """The `num` items [n, D] nearest to a query [D] on the sphere: (index, cosine), best first."""
+    similarity = items @ query
+    order = np.argsort(-similarity, kind="stable")[:num]
+    return [(int(i), float(similarity[i])) for i in order]

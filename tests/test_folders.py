@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from genvec.folders import read_images
+
+
+def save(folder, name, shape=(4, 6), mode="L", value=7):
+    image = Image.new(mode, shape[::-1], value if mode == "L" else (value, 0, value))
+    image.save(folder / name)
+
+
+def test_images_in_the_order_of_their_names(tmp_path):
+    for value, name in ((1, "b.png"), (2, "a.bmp"), (3, "c.png")):
+        save(tmp_path, name, value=value)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    (tmp_path / ".hidden").write_text("")
+    (tmp_path / "inner").mkdir()
+    found = read_images(tmp_path, (4, 6, 1))
+    assert found.images.shape == (3, 4, 6, 1) and found.images.dtype == np.uint8
+    assert found.images[:, 0, 0, 0].tolist() == [2, 1, 3]
+    assert found.skipped == ("broken.png",)
+
+
+def test_colour(tmp_path):
+    save(tmp_path, "a.png", mode="RGB")
+    image = read_images(tmp_path, (4, 6, 3)).images[0]
+    assert image[0, 0].tolist() == [7, 0, 7]
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((4, 6, 3), r"a.png is 4 × 6 with 1 channel; the encoder was trained on 4 × 6 with 3"),
+        ((6, 4, 1), r"a.png is 4 × 6 .*trained on 6 × 4"),
+    ],
+)
+def test_images_that_do_not_fit(tmp_path, shape, message):
+    save(tmp_path, "a.png")
+    with pytest.raises(ValueError, match=message):
+        read_images(tmp_path, shape)
+
+
+def test_a_folder_without_images(tmp_path):
+    with pytest.raises(ValueError, match="has no image in its 0 files"):
+        read_images(tmp_path, (4, 6, 1))
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(ValueError, match=r"no image in its 1 files; unreadable: a.txt"):
+        read_images(tmp_path, (4, 6, 1))
+    with pytest.raises(ValueError, match="is not a folder"):
+        read_images(tmp_path / "a.txt", (4, 6, 1))

@@ -1,0 +1,171 @@
+"""Models and data sets in one space: distances by hand, and the scripts end to end."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import random_params
+from PIL import Image
+
+from genvec import matching, quality
+from genvec.evaluate import retrieved
+from genvec.mixtures import spread, unseen_mixtures
+from genvec.networks import initialise
+from genvec.represent import Context, graph
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_retrieved_by_hand():
+    distances = np.array([[1.0, 2, 3], [1, 2, 3], [1, 1, 1]])  # ranks 1, 2 and (a tie) 3
+    found = retrieved(distances)
+    assert found == {"r1": 1 / 3, "r5": 1.0, "mrr": pytest.approx((1 + 1 / 2 + 1 / 3) / 3)}
+    assert retrieved(np.ones((10, 10))) == {"r1": 0.0, "r5": 0.0, "mrr": 0.1}
+
+
+def test_unseen_mixtures():
+    mixtures = unseen_mixtures(jax.random.key(0), 500, 5, [1, 3], alpha=0.5)
+    np.testing.assert_allclose(mixtures.sum(axis=1), 1, rtol=1e-5)
+    share = mixtures[:, [1, 3]].sum(axis=1)
+    assert share.min() >= 0.2 and share.max() <= 1 and 0.57 < share.mean() < 0.63
+    assert (mixtures >= 0).all()
+    np.testing.assert_array_equal(spread(np.array([[0.4, 0.6]]), [2, 0], 3), [[0.6, 0, 0.4]])
+
+
+def test_contrast_wants_each_model_with_its_own_data_set():
+    x = np.eye(4, 6)
+    objective = matching.contrast(temperature=0.1)
+    own, other = (jnp.stack([x, np.roll(x, shift, axis=0)], axis=1) for shift in (0, 1))
+    softmax = np.log(1 + 3 * np.exp(-10.0))
+    assert float(objective(own, None)) == pytest.approx(softmax, rel=1e-3)
+    assert float(objective(other, None)) == pytest.approx(10 + softmax, rel=1e-3)
+
+
+def test_distances_against_loops():
+    rng = np.random.default_rng(0)
+    first, second = ((rng.normal(size=(n, 3)), rng.random((n, 3)) + 0.5) for n in (4, 5))
+    found = matching.moment_distances(first, second)
+    scale = [column.std(axis=0) for column in second]
+    for i in range(4):
+        for j in range(5):
+            parts = [(first[m][i] - second[m][j]) / scale[m] for m in range(2)]
+            assert found[i, j] == pytest.approx(np.sqrt(sum((p**2).sum() for p in parts)))
+    samples = jnp.asarray(rng.normal(size=(4, 30, 3)))
+    moments = jax.vmap(quality.gaussian_moments)(samples)
+    found = matching.frechet_distances(moments, moments)
+    alone = quality.frechet_distance(*(jax.tree.map(lambda x, i=i: x[i], moments) for i in (1, 2)))
+    assert found[1, 2] == pytest.approx(float(alone), rel=1e-4)
+    assert abs(np.diagonal(found)).max() < 1e-3 < found[1, 2]
+
+
+def test_sums_beside_strangers():
+    rng = np.random.default_rng(0)
+    first, second = (
+        x / np.linalg.norm(x, axis=-1, keepdims=True) for x in rng.normal(size=(2, 20, 8))
+    )
+    union = (first + second) / np.linalg.norm(first + second, axis=-1, keepdims=True)
+    found = matching.sum_angles(np.stack([first, second, union], axis=1), seed=0)
+    assert found["composition_deg_median"] < 1e-3 < 20 < found["composition_random_deg_median"]
+
+
+def test_nearest():
+    items = np.array([[1.0, 0], [0, 1], [0.8, 0.6]])
+    assert matching.nearest(np.array([1.0, 0]), items, 2) == [(0, 1.0), (2, 0.8)]
+
+
+def test_both_encoders_end_on_the_sphere_and_a_set_has_no_order(family):
+    params, state = random_params(family)
+    context = Context(family.spec, family.encode, jnp.empty(0))
+    images = jax.random.normal(jax.random.key(1), (9, 5))
+    pair = graph(params, state, context), images
+    module = matching.PairEncoder(family.spec, 32)
+    variables = initialise(module, jax.random.key(0), pair)
+    both = module.apply(variables, pair)
+    np.testing.assert_allclose(jnp.linalg.norm(both, axis=-1), 1, rtol=1e-5)
+    turned = module.apply(variables, (pair[0], images[::-1]))
+    np.testing.assert_allclose(turned, both, atol=1e-5)
+    other = module.apply(variables, (pair[0], images + 1))
+    assert not np.allclose(other[1], both[1], atol=1e-3), "control: other images"
+    np.testing.assert_array_equal(
+        module.apply(variables, images, method=matching.PairEncoder.embed_dataset), both[1]
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The smoke variant of configs/unseen.py."""
+    folder = tmp_path_factory.mktemp("unseen")
+    result = script("matching", "--config=configs/unseen.py:smoke", f"--workdir={folder}")
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder, result.stdout
+
+
+def script(name, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def test_members_with_unseen_classes_are_in_no_other_split(run):
+    folder, printed = run
+    members = pd.read_parquet(folder / "zoo" / "vae" / "members.parquet")
+    share = members[["mixture_3", "mixture_8"]].sum(axis=1)
+    assert (share[members["split"] == "unseen"] >= 0.2).all()
+    assert (share[members["split"] != "unseen"] == 0).all()
+    assert (members["split"] == "unseen").sum() == 8
+    metrics = json.loads((folder / "matching" / "metrics.json").read_text())
+    for values in (metrics["encoder"], *metrics["controls"].values()):
+        assert set(values["retrieval_unseen"]) >= {"r1", "r5", "mrr"}
+    assert {"moments of samples", "FID"} == set(metrics["controls"])
+    assert "unseen R@1 %" in printed and "moments of samples" in printed
+
+
+def test_search_by_a_folder_and_by_a_part_of_a_data_set(run, tmp_path):
+    from genvec.data import load_dataset
+
+    folder, _ = run
+    dataset = load_dataset("digits")
+    query = tmp_path / "query"
+    query.mkdir()
+    for number, image in enumerate(dataset.heldout_images[dataset.heldout_labels == 3][:5]):
+        Image.fromarray(image[..., 0]).save(query / f"{number}.png")
+    (query / "notes.txt").write_text("no image")
+    page = tmp_path / "page.html"
+    asked = (f"--zoo={folder}/zoo", "--num=3", f"--page={page}")
+    result = script("search", *asked, f"--query={query}")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "skipped, as no images: notes.txt" in result.stdout
+    assert result.stdout.count("member ") == 3
+    html = page.read_text()
+    assert html.count("data:image/png") == 4 and "5 images" in html
+    result = script("search", *asked, "--query=digits:heldout:3,8")
+    assert result.returncode == 0 and result.stdout.count("member ") == 3
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("digits:test", "'test' is no part of a data set; known: train, heldout"),
+        ("digits:heldout:zebra", "unknown class of digits 'zebra'"),
+        ("nowhere", "nowhere is not a folder"),
+    ],
+)
+def test_a_query_that_is_none(run, query, message):
+    result = script("search", f"--zoo={run[0]}/zoo", f"--query={query}")
+    assert result.returncode == 1 and message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_zoo_without_a_common_space(tmp_path):
+    result = script("search", f"--zoo={tmp_path}/zoo", "--query=x")
+    assert result.returncode == 1 and "holds no zoo" in result.stderr
