@@ -30,7 +30,7 @@ def run_stage(config, run) -> None:
         stage.run_stage(config, run)
     for name, cell in check(config).cells.items():
         readers = config.reads.get(name, config.reads["default"])
-        read_by = {reader: config.encoders[reader] for reader in readers}
+        read_by = {reader: config.encoders[reader].to_dict() for reader in readers}
         own: Any = ConfigDict({**config.to_dict(), "cell": name, "encoders": read_by})
         share = (cell.settings.members or config.mixtures.num) / config.mixtures.num
         for encoder in own.encoders.values():  # fewer members, fewer steps, but not below a third
