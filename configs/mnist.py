@@ -171,5 +171,6 @@ def _smoke(config: Any) -> None:
     config.mixtures.update(small)
     config.zoo.update({"steps": 20, "segment_size": 32})
     for encoder in config.encoders.values():
-        encoder.train.steps = 20
+        encoder.train.update({"steps": 20, "learning_rate": (3e-3,)})
+        encoder.seeds = (0,)
     config.controls.update({"num_samples": (32, 64), "num_calibration": 16})

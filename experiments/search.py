@@ -25,7 +25,7 @@ from experiments.setup import check
 from genvec import trees
 from genvec.classes import features
 from genvec.data import class_indices, load_dataset
-from genvec.folders import read_images
+from genvec.images import read_images
 from genvec.matching import PairEncoder, nearest
 from genvec.report import Found, write_search
 from genvec.store import StoreError, load_tree, load_zoo, read_json, read_table

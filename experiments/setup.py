@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from genvec.controls import FITTED_CONTROLS
 from genvec.data import DatasetNotPrepared, class_indices, load_dataset
 from genvec.encoders import ENCODERS
 from genvec.families import FAMILIES
+from genvec.images import shrink_images
 from genvec.mixtures import assign_splits
 from genvec.objectives import objective_name, weighted_sum
 from genvec.registry import lookup
@@ -77,6 +79,11 @@ def check(config: Any) -> Setup:
             data_dir=config.data.data_dir or None,
             progress=DecodingBar(config.data.name),
         )
+        if size := config.data.get("size", 0):
+            smaller = partial(shrink_images, size=size)
+            dataset = dataset._replace(
+                images=smaller(dataset.images), heldout_images=smaller(dataset.heldout_images)
+            )
     with _named("config.classes"):
         num_classes = len(chosen_classes(config, dataset) or range(config.classes.num))
         if not 2 <= num_classes <= len(dataset.class_names):

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOUNDATION = {"types", "registry", "trees", "geometry"}
-BASE = {"data", "folders", "networks", "symmetry", "objectives", "quality"}
+BASE = {"data", "images", "networks", "symmetry", "objectives", "quality"}
 MAY_IMPORT = {
     "types": set(),
     "registry": set(),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genvec.folders import read_images
+from genvec.images import read_images, shrink_images
 
 
 def save(folder, name, shape=(4, 6), mode="L", value=7):
@@ -49,3 +49,15 @@ def test_a_folder_without_images(tmp_path):
         read_images(tmp_path, (4, 6, 1))
     with pytest.raises(ValueError, match="is not a folder"):
         read_images(tmp_path / "a.txt", (4, 6, 1))
+
+
+def test_shrunk_images_are_means_of_blocks():
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 8, 2)).astype(np.uint8)
+    with pytest.raises(ValueError, match=r"size is 3; images of 4 × 8"):
+        shrink_images(images, 3)
+    small = shrink_images(images[:, :, :4], 2)
+    assert small.shape == (3, 2, 2, 2) and small.dtype == np.uint8
+    for (m, y, x, c), value in np.ndenumerate(small):
+        block = images[m, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2, c].astype(float)
+        assert abs(value - block.mean()) <= 0.5
+    np.testing.assert_array_equal(shrink_images(images[:, :, :4], 4), images[:, :, :4])

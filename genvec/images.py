@@ -1,4 +1,4 @@
-"""Images in a folder as an array."""
+"""Images as arrays: those of a folder, and smaller ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,3 +55,18 @@ def _pixels(path: Path, image: Image.Image, image_shape: Sequence[int]) -> np.nd
             f"the encoder was trained on {height} × {width} with {channels}"
         )
     return np.asarray(image.convert(READ_AS[channels]), np.uint8).reshape(height, width, channels)
+
+
+def shrink_images(images: np.ndarray, size: int) -> np.ndarray:
+    """Means over square blocks of pixels: uint8 [M, H, W, C] → [M, size, size, C].
+
+    Raises:
+      ValueError: H and W are not multiples of the size.
+    """
+    num, height, width, channels = images.shape
+    if height % size or width % size or not 0 < size <= min(height, width):
+        raise ValueError(
+            f"size is {size}; images of {height} × {width} shrink to a divisor of both"
+        )
+    blocks = images.reshape(num, size, height // size, size, width // size, channels)
+    return np.rint(blocks.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)

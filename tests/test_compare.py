@@ -1,0 +1,109 @@
+"""Representations against objectives end to end, on digits, and zoos of other architectures."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CONFIG = """
+from configs.mnist import get_config as mnist
+
+def get_config():
+    config = mnist("compare,smoke")
+    config.name = "compared"
+    config.data.name = "digits"
+    config.classes.choose = "1,4,5"
+    config.zoo.family.args = {"hidden": (8,), "latent": 2}
+    kept = ("aligned_mlp", "tokens_set", "tokens_transformer", "member_probes", "graph_graph")
+    config.encoders = {
+        name: entry
+        for name, entry in config.encoders.items()
+        if name.startswith(kept) and name.endswith(("_mse", "_distance"))
+    }
+    config.encoders.aligned_mlp_mse.train.learning_rate = (1e-5, 1e-2)
+    return config
+"""
+
+
+def script(name, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compared")
+    config = folder / "config.py"
+    config.write_text(CONFIG)
+    result = script("run", f"--config={config}", f"--workdir={folder}/run")
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder / "run", config, result.stdout
+
+
+def test_every_reader_with_every_objective(compared):
+    run, _, printed = compared
+    encoders = json.loads((run / "metrics.json").read_text())["encoders"]
+    assert len(encoders) == 5 * 2
+    assert [name for name, values in encoders.items() if values["runs_member"]] == [
+        "member/probes/mse",
+        "member/probes/distance",
+    ]
+    assert "member/probes/mse ▸" in printed and "▸ runs the member" in printed
+    page = (run / "report.html").read_text()
+    table = page[page.index('id="comparison"') : page.index('id="distances"')]
+    assert table.count("<td") == 10 and table.count("train ") == 10
+    assert len(re.findall(r"member/probes ▸", table)) == 1
+
+
+def test_the_better_learning_rate_is_kept(compared):
+    run, _, _ = compared
+    log = run / "encoders" / "aligned--mlp--mse" / "seed_0" / "log.jsonl"
+    rates = {json.loads(line)["learning_rate"] for line in log.read_text().splitlines()}
+    assert rates == {0.01}, "twenty steps of 1e-5 change nothing"
+
+
+def test_embed_gives_what_the_run_has_embedded(compared, tmp_path):
+    run, _, _ = compared
+    out = tmp_path / "embeddings.parquet"
+    result = script("embed", f"--zoo={run}/zoo", "--encoder=graph/graph/mse", f"--out={out}")
+    assert result.returncode == 0, result.stderr[-3000:]
+    found = pd.read_parquet(out)
+    own = pd.read_parquet(run / "encoders" / "graph--graph--mse" / "embeddings.parquet")
+    assert found["member"].tolist() == own["member"].tolist()
+    columns = [f"embedding_{k}" for k in range(3)]
+    np.testing.assert_allclose(found[columns], own[columns], rtol=1e-4)
+
+
+def test_a_zoo_of_another_architecture(compared, tmp_path):
+    run, config, _ = compared
+    wide, deep = tmp_path / "wide", tmp_path / "deep"
+    for folder, hidden in ((wide, "(12,)"), (deep, "(8, 6)")):
+        extra = (f"--workdir={folder}", f"--config.zoo.family.args.hidden={hidden}")
+        for stage in ("classes", "zoo"):
+            result = script(stage, f"--config={config}", *extra)
+            assert result.returncode == 0, result.stderr[-2000:]
+
+    def embed(folder, encoder):
+        return script("embed", f"--zoo={folder}/zoo", f"--run={run}", f"--encoder={encoder}")
+
+    accepted = embed(wide, "graph/graph/mse")
+    assert accepted.returncode == 0, accepted.stderr[-2000:]
+    assert "it now reads vae" in accepted.stdout
+    assert len(pd.read_parquet(wide / "embeddings.parquet")) == 64 + 6
+    refused = embed(wide, "aligned/mlp/mse")
+    assert refused.returncode == 1 and "an encoder of vectors knows one" in refused.stderr
+    refused = embed(deep, "graph/graph/mse")
+    assert refused.returncode == 1 and "other groups of neurons" in refused.stderr
+    unknown = embed(wide, "graph/graph/msee")
+    assert unknown.returncode == 1 and "unknown encoder 'graph/graph/msee'" in unknown.stderr
