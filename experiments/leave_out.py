@@ -27,6 +27,8 @@ from genvec.store import load_cells, write_json
 from genvec.symmetry import Part, augment, generator_part, spec_to_json
 from genvec.train import Examples, make_embed_fn, train_encoder
 
+EVAL_EVERY = 20  # updates between two signs of life
+
 
 class Generators(NamedTuple):
     """The generating part of the members of one cell."""
@@ -164,7 +166,7 @@ def _train(config, cells: dict[str, Generators], folds: Folds, kinds: dict[str, 
         def on_eval(row) -> None:
             progress.update(row["step"] - progress.n)
 
-        # the last step is taken: to choose one by validation members would look at the left out
+        # to choose a step by validation members would look at the left out
         trained = train_encoder(
             stream(config, "encoders"),
             folds,  # type: ignore[arg-type]  it has a module's init and apply
@@ -173,7 +175,8 @@ def _train(config, cells: dict[str, Generators], folds: Folds, kinds: dict[str, 
             examples("val"),
             prepare=prepare,
             on_eval=on_eval,
-            eval_every=args.steps,
+            eval_every=EVAL_EVERY,
+            keep_last=True,
             **args,
         )
     return trained.params

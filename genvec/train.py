@@ -58,6 +58,7 @@ def train_encoder(
     weight_decay: float = 1e-2,
     average_decay: float = 0.995,
     eval_every: int = 200,
+    keep_last: bool = False,
     prepare: Callable[[jax.Array | None, Features], Features] | None = None,
     score: Callable[[jax.Array, jax.Array], jax.Array] = mean_angle,
     score_name: str = "angle_deg",
@@ -74,6 +75,7 @@ def train_encoder(
       average_decay: of the moving average of the parameters; smaller in the first steps, so that
         the average forgets where it began.
       eval_every: updates in one jitted segment, after which the score is measured.
+      keep_last: return the last parameters, whatever their score.
       prepare: (key, what `Examples` hold of one member) → features for the encoder, to augment a
         member anew whenever it is drawn; without augmentation where the key is None.
       score: (embeddings of n members, their targets) → scalar, smaller is better.
@@ -139,7 +141,7 @@ def train_encoder(
             f"val_{score_name}": scored(carry.average, val),
         }
         log.append(row)
-        if row[f"val_{score_name}"] < best_score:
+        if keep_last or row[f"val_{score_name}"] < best_score:
             best_score, best = row[f"val_{score_name}"], jax.device_get(carry.average)
         if on_eval is not None:
             on_eval(row)

@@ -7,7 +7,7 @@ import pytest
 from genvec.encoders import MLPEncoder
 from genvec.geometry import to_sphere
 from genvec.objectives import weighted_sum
-from genvec.train import Examples, make_embed_fn, train_encoder
+from genvec.train import Examples, make_embed_fn, mean_angle, train_encoder
 from genvec.types import Spec
 
 SPEC = Spec({}, (), {})
@@ -52,6 +52,36 @@ def test_shuffled_targets_cannot_be_learned():
     shuffled = honest._replace(targets=jnp.roll(honest.targets, 1, axis=0))
     _, result = train({"mse": 1.0}, shuffled)
     assert min(row["val_angle_deg"] for row in result.log) > 20
+
+
+def test_the_last_parameters_are_kept_where_none_may_be_chosen():
+    noisy, val = examples(20, 1, noise=1.0), examples(100, 2)
+
+    def reached(**options):
+        encoder, result = train({"mse": 1.0}, noisy, eval_every=10, **options)
+        embeddings = make_embed_fn(encoder)(result.params, val.features)
+        angles = [row["val_angle_deg"] for row in result.log]
+        return float(mean_angle(embeddings, val.targets)), angles
+
+    last, angles = reached(keep_last=True)
+    assert last == pytest.approx(angles[-1], rel=1e-4) and last > min(angles) + 0.1
+    best, angles = reached()
+    assert best == pytest.approx(min(angles), rel=1e-4)
+
+
+def test_a_score_of_ones_own_chooses_the_step():
+    """The farthest from the targets instead of the nearest."""
+    _, result = train(
+        {"mse": 1.0},
+        eval_every=50,
+        score=lambda embeddings, targets: -mean_angle(embeddings, targets),
+        score_name="far",
+    )
+    assert {"train_far", "val_far"} <= set(result.log[0])
+    encoder = MLPEncoder(SPEC, 3, hidden=(32,))
+    val = examples(100, 2)
+    kept = mean_angle(make_embed_fn(encoder)(result.params, val.features), val.targets)
+    assert -float(kept) == pytest.approx(min(row["val_far"] for row in result.log), rel=1e-4)
 
 
 def test_the_parameters_kept_are_the_best_on_validation():
