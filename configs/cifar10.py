@@ -21,20 +21,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("shared", "ae", "small", "smoke")
+from configs.variants import vary
+
 RESNET20 = {"stage_widths": (16, 32, 64), "blocks_per_stage": 3}
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """The config of a variant, or of several joined by commas."""
-    variants = [name for name in arg.split(",") if name]
-    if unknown := set(variants) - set(VARIANTS):
-        raise ValueError(f"unknown variant {sorted(unknown)}; known: {', '.join(VARIANTS)}")
-    config: Any = _default()
-    config.name = "_".join(["cifar10", *variants])
-    for name in variants:
-        globals()[f"_{name}"](config)
-    return config
+    return vary(arg, "cifar10", _default(), VARIANTS)
 
 
 def _default() -> ConfigDict:
@@ -150,3 +144,6 @@ def _smoke(config: Any) -> None:
     for encoder in config.encoders.values():
         encoder.train.update({"steps": 20, "learning_rate": (3e-3,)})
     config.controls.update({"num_samples": (32, 64), "num_calibration": 8})
+
+
+VARIANTS = {"shared": _shared, "ae": _ae, "small": _small, "smoke": _smoke}

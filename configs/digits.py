@@ -17,19 +17,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("full", "shared", "ae", "few", "smoke")
+from configs.variants import vary
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """The config of a variant, or of several joined by commas."""
-    variants = [name for name in arg.split(",") if name]
-    if unknown := set(variants) - set(VARIANTS):
-        raise ValueError(f"unknown variant {sorted(unknown)}; known: {', '.join(VARIANTS)}")
-    config: Any = _default()
-    config.name = "_".join(["digits", *variants])
-    for name in variants:
-        globals()[f"_{name}"](config)
-    return config
+    return vary(arg, "digits", _default(), VARIANTS)
 
 
 def _default() -> ConfigDict:
@@ -149,3 +142,6 @@ def _smoke(config: Any) -> None:
     for encoder in config.encoders.values():
         encoder.train.steps = 40
     config.controls.update({"num_samples": (32, 64), "num_calibration": 16})
+
+
+VARIANTS = {"full": _full, "shared": _shared, "ae": _ae, "few": _few, "smoke": _smoke}

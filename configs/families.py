@@ -17,21 +17,15 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("mnist", "smoke")
+from configs.variants import vary
+
 AUTOENCODERS = ("ae", "sparse_ae", "denoising_ae", "contractive_ae", "vae", "wae", "aae")
 ADVERSARIAL: dict[str, Any] = {"steps": 3_000, "members": 256}
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """The config of a variant, or of several joined by commas."""
-    variants = [name for name in arg.split(",") if name]
-    if unknown := set(variants) - set(VARIANTS):
-        raise ValueError(f"unknown variant {sorted(unknown)}; known: {', '.join(VARIANTS)}")
-    config: Any = _default()
-    config.name = "_".join(["families", *variants])
-    for name in variants:
-        globals()[f"_{name}"](config)
-    return config
+    return vary(arg, "families", _default(), VARIANTS)
 
 
 def _default() -> ConfigDict:
@@ -191,3 +185,6 @@ def _smoke(config: Any) -> None:
     config.quality.update({"num_members": 8, "num_samples": 64})
     config.controls.num_calibration = 16
     config.gallery.update({"steps": 20, "modes": ("minimax",), "num_members": 2, "segments": 2})
+
+
+VARIANTS = {"mnist": _mnist, "smoke": _smoke}

@@ -19,7 +19,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("shared", "ae", "conv", "ten", "compare", "smoke")
+from configs.variants import vary
+
 # representation → the encoders that read it; the last three have to run the member
 READERS = {
     "flat": ("mlp",),
@@ -45,14 +46,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 
 def get_config(arg: str = "") -> ConfigDict:
     """The config of a variant, or of several joined by commas."""
-    variants = [name for name in arg.split(",") if name]
-    if unknown := set(variants) - set(VARIANTS):
-        raise ValueError(f"unknown variant {sorted(unknown)}; known: {', '.join(VARIANTS)}")
-    config: Any = _default()
-    config.name = "_".join(["mnist", *variants])
-    for name in variants:
-        globals()[f"_{name}"](config)
-    return config
+    return vary(arg, "mnist", _default(), VARIANTS)
 
 
 def _default() -> ConfigDict:
@@ -174,3 +168,13 @@ def _smoke(config: Any) -> None:
         encoder.train.update({"steps": 20, "learning_rate": (3e-3,)})
         encoder.seeds = (0,)
     config.controls.update({"num_samples": (32, 64), "num_calibration": 16})
+
+
+VARIANTS = {
+    "shared": _shared,
+    "ae": _ae,
+    "conv": _conv,
+    "ten": _ten,
+    "compare": _compare,
+    "smoke": _smoke,
+}

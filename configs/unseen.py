@@ -17,19 +17,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-VARIANTS = ("mnist", "smoke")
+from configs.variants import vary
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """The config of a variant, or of several joined by commas."""
-    variants = [name for name in arg.split(",") if name]
-    if unknown := set(variants) - set(VARIANTS):
-        raise ValueError(f"unknown variant {sorted(unknown)}; known: {', '.join(VARIANTS)}")
-    config: Any = _default()
-    config.name = "_".join(["unseen", *variants])
-    for name in variants:
-        globals()[f"_{name}"](config)
-    return config
+    return vary(arg, "unseen", _default(), VARIANTS)
 
 
 def _default() -> ConfigDict:
@@ -108,3 +101,6 @@ def _smoke(config: Any) -> None:
     config.zoo.update({"steps": 20, "segment_size": 32})
     config.matching.update({"seeds": (0,), "images_a_set": 32, "set_size": 16, "pairs": 10})
     config.matching.train.steps = 20
+
+
+VARIANTS = {"mnist": _mnist, "smoke": _smoke}

@@ -87,9 +87,10 @@ def test_the_library_knows_no_configs_experiments_or_flags():
         assert not roots & {"configs", "experiments", "absl", "ml_collections"}, path
 
 
-def test_configs_import_ml_collections_only():
+def test_configs_import_ml_collections_and_each_other_only():
     for path in (ROOT / "configs").glob("*.py"):
-        assert {name.split(".")[0] for name in imported(path)} <= {"ml_collections", "typing"}
+        roots = {name.split(".")[0] for name in imported(path)}
+        assert roots <= {"ml_collections", "configs", *STANDARD}, path
 
 
 def test_orbax_is_known_to_the_store_alone():
