@@ -46,6 +46,28 @@ def test_one_skeleton(every_family):
     assert all_finite((params, code, images))
 
 
+def test_what_decodes_gives_back_what_evaluation_compares(every_family):
+    family = every_family
+    if family.decode is None:
+        return
+    (params, state), hparams = random_params(family), dict(family.hparams)
+    x = jax.random.uniform(jax.random.key(1), (5, *IMAGE_SHAPE))
+    images = family.decode(params, state, family.encode(params, state, x))
+    assert images.shape == x.shape and (images >= 0).all() and (images <= 1).all()
+    found = family.evaluate(params, state, jax.random.key(0), x, hparams)["reconstruction"]
+    error = np.square(np.asarray(images - x, np.float64))
+    np.testing.assert_allclose(found, error.mean(axis=(1, 2, 3)), rtol=1e-5)
+    other = np.square(np.asarray(images[::-1] - x, np.float64)).mean(axis=(1, 2, 3))
+    assert not np.allclose(found, other, rtol=1e-3), "control: the codes of other images"
+
+
+def test_decode_is_what_sample_draws(vae):
+    params, state = random_params(vae)
+    key = jax.random.key(1)
+    decoded = vae.decode(params, state, jax.random.normal(key, (3, 2)))
+    np.testing.assert_allclose(decoded, vae.sample(params, state, key, 3), atol=1e-6)
+
+
 def test_the_spec_fits_the_parameters(every_family):
     params, _ = jax.eval_shape(every_family.init, jax.random.key(0))
     check_spec(every_family.spec, params)
