@@ -91,12 +91,12 @@ def _default() -> ConfigDict:
         "cells": {},
     }
     config.cell = ""
+    graph = _encoder("graph", "graph", {"mse": {}}, num_steps=4_000, augment=0.3)
     config.encoders = {
-        "graph": _encoder("graph", "graph", {"mse": {}}, num_steps=4_000, augment=0.3),
+        "graph": {**graph, "seeds": (0, 1, 2)},
         "aligned": _encoder("aligned", "mlp", {"mse": {}}, num_steps=2_000),
         "latent_mean": _encoder("latent_mean", "mlp", {"mse": {}}, num_steps=2_000),
     }
-    config.encoders.graph.seeds = (0, 1, 2)
     config.controls = {
         "features": ("flat", "statistics", "moments", "aligned", "samples"),
         "num_samples": (512, 10_000),

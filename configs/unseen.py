@@ -68,11 +68,11 @@ def _default() -> ConfigDict:
         "augment": 0.3,
         "seeds": (0, 1, 2),
         "images_a_class": 1_000,  # whose features the dataset encoder learns from
-        "set_size": 128,  # images of a data set in a step of training
+        "set_size": 64,  # images of a data set in a step of training
         "images_a_set": 512,  # and in the test, held-out ones, or generated ones of the controls
         "num_queries": 200,
         "pairs": 500,  # of members whose distance is compared with that of their data sets
-        "train": {"steps": 4_000, "batch_size": 64, "learning_rate": 2e-3},
+        "train": {"steps": 2_000, "batch_size": 64, "learning_rate": 2e-3},
     }
     config.encoders = {}
     config.controls = {

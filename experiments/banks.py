@@ -54,8 +54,9 @@ def make_banks(
     deviation = learned[may_know].std(axis=0)
     scale = Scale(learned[may_know].mean(axis=0), np.where(deviation > 1e-6, deviation, 1))
     num_heldout = np.bincount(np.asarray(data.heldout_labels), minlength=len(counts))
-    banks = (
-        Bank(jnp.asarray(scale(x)), jnp.asarray(np.cumsum(n) - n), jnp.asarray(n))
-        for x, n in ((learned, sizes), (heldout, num_heldout))
-    )
-    return *banks, scale
+    return _bank(scale(learned), sizes), _bank(scale(heldout), num_heldout), scale
+
+
+def _bank(features: np.ndarray, counts: np.ndarray) -> Bank:
+    starts = np.cumsum(counts) - counts
+    return Bank(jnp.asarray(features), jnp.asarray(starts), jnp.asarray(counts))

@@ -47,8 +47,7 @@ def embed_zoo(zoo_path: str, run_path: str, name: str, cell: str) -> tuple[pd.Da
       StoreError: the run has no such encoder.
       ValueError: the encoder does not read members of this architecture.
     """
-    zoo_path = Path(zoo_path).absolute()
-    config, run = finished_run((run_path and f"{run_path}/zoo") or str(zoo_path))
+    config, run = finished_run(f"{run_path}/zoo" if run_path else zoo_path)
     if not run.metrics.exists():
         raise StoreError(f"{run.path} has no evaluated encoder: metrics.json is missing")
     name = name or read_json(run.metrics)["best_encoder"]
@@ -72,8 +71,8 @@ def embed_zoo(zoo_path: str, run_path: str, name: str, cell: str) -> tuple[pd.Da
     return zoo.members[["member", "split"]].assign(**columns), name
 
 
-def _only_cell(zoo_path: Path) -> str:
-    cells = list(cell_paths(zoo_path))
+def _only_cell(zoo_path: str) -> str:
+    cells = list(cell_paths(Path(zoo_path)))
     if len(cells) > 1:
         raise ValueError(f"{zoo_path} holds the cells {', '.join(cells)}; name one with --cell")
     return cells[0]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -99,7 +99,8 @@ def manifold(key: jax.Array, data: MixtureData, **training: int) -> dict[str, np
     total = len(data.heldout_images)
     shown = np.unique(np.linspace(0, total - 1, MAX_CODES).round().astype(int))
     x = to_unit(data.heldout_images[shown])
-    images = family.decode(member.params, member.state, z)
+    decode: Any = family.decode
+    images = decode(member.params, member.state, z)
     return {
         "images": to_bytes(images).reshape(GRID, GRID, *shape),
         "codes": np.asarray(family.encode(member.params, member.state, x)),
@@ -123,7 +124,8 @@ def coded(key: jax.Array, data: MixtureData, **training: int) -> Coded:
     family = vae(data.images.shape[1:], hidden=HIDDEN)
     member = train_one(key, family, data, **training)
     encode = jax.jit(partial(family.encode, member.params, member.state))
-    decode = jax.jit(partial(family.decode, member.params, member.state))
+    decode_fn: Any = family.decode
+    decode = jax.jit(partial(decode_fn, member.params, member.state))
     heldout, labels = np.asarray(data.heldout_images), np.asarray(data.heldout_labels)
     counts = np.asarray(data.counts)[:MAX_CLASSES]
     scans = [heldout[labels == k] for k in range(len(counts))]

@@ -120,7 +120,7 @@ class Matcher:
             drawn = self.bank.draw(draw_key, mixture, settings.set_size)
             return normaliser(graph(params, {}, self.context)), drawn
 
-        proportions = np.asarray(mixtures(members), np.float32)
+        proportions = jnp.asarray(mixtures(members), jnp.float32)
         train, val = (
             Examples(trees.take((self.zoo.params, proportions), part), proportions[part])
             for part in rows
@@ -150,7 +150,7 @@ class Matcher:
 
     def val_loss(self, seed: int) -> float:
         """Of the step that was kept."""
-        return float(read_jsonl(self.folder(seed) / "log.jsonl")["val_loss"].min())
+        return float(np.min(read_jsonl(self.folder(seed) / "log.jsonl")["val_loss"].to_numpy()))
 
     def embed(self, seed: int, sets: np.ndarray | None = None) -> list[np.ndarray]:
         """All members [N, D]; and data sets [n, D], from features [n, M, F] of their images."""

@@ -114,12 +114,12 @@ def _found(hits: Hits, config, run, setup) -> list[Found]:
     sample = jax.jit(jax.vmap(lambda key, p, s: setup.family.sample(p, s, key, SHOWN)))
     images = np.asarray(sample(keys, *trees.take((zoo.params, zoo.state), rows)))
     names = [name.removeprefix("mixture_") for name in zoo.members.filter(like="mixture_")]
-    shares, splits = mixtures(zoo.members), zoo.members["split"]
+    shares, splits = mixtures(zoo.members), zoo.members["split"].to_numpy()
     return [
         Found(
             rank=rank,
             member=int(hits.members[rank - 1]),
-            split=splits[row],
+            split=str(splits[row]),
             score=float(hits.scores[rank - 1]),
             shares=dict(zip(names, map(float, shares[row]), strict=True)),
             images=images[rank - 1],
