@@ -82,13 +82,17 @@ class TestPairs:
                 (x.mean, np.sqrt(np.diagonal(x.covariance, axis1=1, axis2=2))) for x in (own, sets)
             ]
             distances = {
-                "moments of samples": [moment_distances(spread[0], x) for x in spread],
-                "FID": [frechet_distances(own, x) for x in (own, sets)],
+                "moments of samples": moment_distances(*spread),
+                "FID": frechet_distances(own, sets),
             }
-            for control, (between, to_sets) in distances.items():
-                found[control][f"retrieval_{name}"] = retrieved(to_sets)
-                apart = between[query.pairs[0], query.pairs[1]]
-                found[control][f"distances_{name}"] = _correlation(apart, query)
+            compared = [trees.take(own, part) for part in query.pairs]
+            between = {
+                "moments of samples": moment_distances(spread[0], spread[0])[*query.pairs],
+                "FID": np.asarray(jax.jit(jax.vmap(quality.frechet_distance))(*compared)),
+            }
+            for control in found:
+                found[control][f"retrieval_{name}"] = retrieved(distances[control])
+                found[control][f"distances_{name}"] = _correlation(between[control], query)
         return found
 
     def _generated(self) -> quality.Moments:
