@@ -1,8 +1,9 @@
 """Models and data sets in one space, so that models of classes never seen are found by their data.
 
 Claim: an encoder of weights and an encoder of images, trained together by N-pair, match a member
-with its own data set among 200, also where the data hold classes that neither has been trained on,
-better than comparing generated images with the data does.
+with its own data set among 200 better than comparing generated images with the data does. Seen so
+for known classes (R@1 99.5 % against 76.5 %); where the data hold classes that neither has been
+trained on, no better (33 % against 31 %, and behind in R@5): `results/unseen_digits.json`.
 
     python -m experiments.matching --config=configs/unseen.py           digits, 8 classes known
     python -m experiments.matching --config=configs/unseen.py:mnist     MNIST, the same
