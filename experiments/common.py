@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from genvec.mixtures import MixtureData, group_by_class
@@ -36,6 +37,12 @@ def clock(run: RunFolder, stage: str) -> Iterator[None]:
         timings = read_json(run.timings) if run.timings.exists() else {}
         timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start
         write_json(run.timings, timings)
+
+
+def chunks(num: int, width: int) -> Iterator[np.ndarray]:
+    """Rows 0..num-1, `width` at a time; the last one again where there are fewer."""
+    for first in range(0, num, width):
+        yield np.minimum(np.arange(first, first + width), num - 1)
 
 
 def bar(total: int, what: str, unit: str, done: int = 0) -> tqdm:

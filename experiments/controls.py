@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.classes import load_counter
 from experiments.common import bar, clock, stream
-from experiments.encoders import context, mixtures
+from experiments.encoders import context, mixtures, whole_triplets
 from experiments.setup import check
 from experiments.start import main
 from genvec import trees
@@ -57,9 +57,7 @@ class TestMembers:
         self.rows = {
             name: np.flatnonzero(members["split"] == name) for name in members["split"].unique()
         }
-        triplets = members[members["triplet"] >= 0].groupby("triplet").groups.values()
-        # the sum comes last, as in the table; a triplet that lost a diverged member is left out
-        whole = [sorted(rows) for rows in triplets if len(rows) == 3]
+        whole = whole_triplets(members)
         self.triplets = np.array(whole) if len(whole) >= 2 else None
         self.curve = leak_curve(self.mixtures[self.rows["test"]], seed=seed)
 

@@ -118,5 +118,14 @@ def mixtures(members):
     return members.filter(like="mixture_").to_numpy()
 
 
+def whole_triplets(members) -> list[list[int]]:
+    """Rows of the members of D1, D2 and D1 + D2; the sum comes last, as in the table.
+
+    A triplet that lost a diverged member is left out.
+    """
+    triplets = members[members["triplet"] >= 0].groupby("triplet").groups.values()
+    return [sorted(rows) for rows in triplets if len(rows) == 3]
+
+
 if __name__ == "__main__":
     main(run_stage)

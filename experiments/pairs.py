@@ -11,8 +11,8 @@ from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
 from experiments.banks import Bank
-from experiments.common import bar, stream
-from experiments.encoders import mixtures
+from experiments.common import bar, chunks, stream
+from experiments.encoders import mixtures, whole_triplets
 from genvec import quality, trees
 from genvec.evaluate import retrieved
 from genvec.geometry import angle_deg
@@ -56,8 +56,7 @@ class TestPairs:
             pairs = pairs[:, pairs[0] != pairs[1]]
             apart = _divergences(*(self.sets[sets][part, :COMPARED] for part in pairs))
             self.queries[name] = Queries(rows, sets, pairs, apart)
-        triplets = zoo.members[zoo.members["triplet"] >= 0].groupby("triplet").groups.values()
-        self.triplets = np.array([sorted(rows) for rows in triplets if len(rows) == 3])
+        self.triplets = np.array(whole_triplets(zoo.members))
 
     def metrics(self, models: np.ndarray, datasets: np.ndarray) -> dict[str, dict[str, float]]:
         """Of embeddings of all members [N, D] and of the tested data sets [n, D]."""
@@ -107,7 +106,7 @@ class TestPairs:
         members = trees.take((self.zoo.params, self.zoo.state), self.rows)
         parts = []
         with bar(len(self.rows), "sampling controls", "member") as progress:
-            for part in _chunks(len(self.rows)):
+            for part in chunks(len(self.rows), WIDTH):
                 parts.append(jax.device_get(moments(self.keys[part], *trees.take(members, part))))
                 progress.update(min(WIDTH, len(self.rows) - progress.n))
         return trees.take(trees.concatenate(parts), slice(0, len(self.rows)))
@@ -115,7 +114,7 @@ class TestPairs:
 
 def _gaussians(sets: np.ndarray) -> quality.Moments:
     of_sets = jax.jit(jax.vmap(quality.gaussian_moments))
-    parts = [jax.device_get(of_sets(sets[part])) for part in _chunks(len(sets))]
+    parts = [jax.device_get(of_sets(sets[part])) for part in chunks(len(sets), WIDTH)]
     return trees.take(trees.concatenate(parts), slice(0, len(sets)))
 
 
@@ -124,7 +123,7 @@ def _divergences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     epsilon = EPSILON * float(np.mean(np.sum(np.square(first), axis=-1)))
     divergence = partial(quality.sinkhorn_divergence, epsilon=epsilon, num_iterations=100)
     of_pairs = jax.jit(jax.vmap(divergence))
-    parts = [of_pairs(first[part], second[part]) for part in _chunks(len(first))]
+    parts = [of_pairs(first[part], second[part]) for part in chunks(len(first), WIDTH)]
     return np.concatenate(parts)[: len(first)]
 
 
@@ -133,8 +132,3 @@ def _correlation(between: np.ndarray, query: Queries) -> dict[str, float]:
     constant = np.ptp(between) == 0
     ranks = [rankdata(x) for x in (between, query.apart)]
     return {"spearman": 0.0 if constant else float(np.corrcoef(ranks)[0, 1])}
-
-
-def _chunks(num: int) -> list[np.ndarray]:
-    """Rows, `WIDTH` at a time; the last one again where there are fewer."""
-    return [np.minimum(np.arange(i, i + WIDTH), num - 1) for i in range(0, num, WIDTH)]

@@ -1,6 +1,5 @@
 """How good the generators of each cell are: FID and its companions, on its first members."""
 
-from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.classes import load_counter
-from experiments.common import bar, clock, mixture_data, stream
+from experiments.common import bar, chunks, clock, mixture_data, stream
 from experiments.encoders import mixtures
 from experiments.setup import check
 from experiments.start import main
@@ -108,7 +107,7 @@ def _summary(measure, config, cell, zoo, rows) -> dict[str, float]:
 
         parts = [
             jax.device_get(of_members(*trees.take((keys, *members, proportions), part)))
-            for part in _chunks(len(rows))
+            for part in chunks(len(rows), WIDTH)
         ]
         return trees.take(trees.concatenate(parts), slice(0, len(rows)))
 
@@ -120,12 +119,6 @@ def _summary(measure, config, cell, zoo, rows) -> dict[str, float]:
         **{name: float(np.median(x)) for name, x in values.items()},
         "covering_members": float(np.mean(values["mode_coverage"] >= 0.95)),
     }
-
-
-def _chunks(num: int) -> Iterator[np.ndarray]:
-    """Rows, `WIDTH` at a time; the last one again where there are fewer."""
-    for first in range(0, num, WIDTH):
-        yield np.minimum(np.arange(first, first + WIDTH), num - 1)
 
 
 if __name__ == "__main__":

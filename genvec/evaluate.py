@@ -152,13 +152,19 @@ def composition(predictions: Predictions, curve: LeakCurve, seed: int) -> dict[s
     if predictions.triplets is None:
         return {}
     first, second, union = np.moveaxis(predictions.triplets, 1, 0)
-    order = np.random.default_rng(seed).permutation(len(union))
-    stranger = np.empty_like(second)
-    stranger[order] = second[np.roll(order, 1)]
+    stranger = strangers(second, seed)
     return {
         "composition_deg_mean": float(angle_deg(compose(first, second), union).mean()),
         "composition_random_deg_mean": float(angle_deg(compose(first, stranger), union).mean()),
     }
+
+
+def strangers(parts: np.ndarray, seed: int) -> np.ndarray:
+    """Rows [R, ..] in a random cycle by the seed: none keeps its place, R ≥ 2."""
+    order = np.random.default_rng(seed).permutation(len(parts))
+    moved = np.empty_like(parts)
+    moved[order] = parts[np.roll(order, 1)]
+    return moved
 
 
 EVALUATIONS: Mapping[str, Callable[[Predictions, LeakCurve, int], dict[str, float]]] = {

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genvec.encoders import MessagePassing
+from genvec.evaluate import strangers
 from genvec.geometry import angle_deg, to_sphere
 from genvec.networks import MLP
 from genvec.objectives import n_pair
@@ -117,9 +118,7 @@ def sum_angles(triplets: np.ndarray, *, seed: int) -> dict[str, float]:
     Beside it the same with x₂ of another triplet, by a random cycle: what the sum must stay below.
     """
     first, second, union = np.moveaxis(triplets, 1, 0)
-    order = np.random.default_rng(seed).permutation(len(union))
-    stranger = np.empty_like(second)
-    stranger[order] = second[np.roll(order, 1)]
+    stranger = strangers(second, seed)
     return {
         "composition_deg_median": float(np.median(angle_deg(first + second, union))),
         "composition_random_deg_median": float(np.median(angle_deg(first + stranger, union))),

@@ -1,6 +1,8 @@
 """Compiled programs are kept between runs: the suite is bound by compilation."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from genvec.families import FAMILIES
 from genvec.mixtures import group_by_class
 from genvec.types import Dataset
 
+ROOT = Path(__file__).parent.parent
 IMAGE_SHAPE = (4, 4, 1)
 
 
@@ -74,3 +77,14 @@ def random_params(family, seed=0):
     keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
     noisy = [x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
     return jax.tree.unflatten(structure, noisy), state
+
+
+def script(name, *arguments):
+    """Runs one of the experiments in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )

@@ -2,15 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import script
 
-ROOT = Path(__file__).parent.parent
 CONFIG = """
 from configs.mnist import get_config as mnist
 
@@ -29,16 +26,6 @@ def get_config():
     config.encoders.aligned_mlp_mse.train.learning_rate = (1e-5, 1e-2)
     return config
 """
-
-
-def script(name, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", f"experiments.{name}", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
 
 
 @pytest.fixture(scope="module")

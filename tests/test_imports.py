@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "controls": FOUNDATION | BASE,
     "zoo": FOUNDATION | {"families", "mixtures"},
     "train": FOUNDATION | {"encoders", "networks", "objectives", "represent"},
-    "matching": FOUNDATION | {"encoders", "networks", "objectives", "quality"},
+    "matching": FOUNDATION | {"encoders", "evaluate", "networks", "objectives", "quality"},
     "store": FOUNDATION,
     "report": FOUNDATION | {"store"},
     "__init__": {"store"},

@@ -1,16 +1,13 @@
 """Models and data sets in one space: distances by hand, and the scripts end to end."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import random_params
+from conftest import random_params, script
 from PIL import Image
 
 from genvec import matching, quality
@@ -18,8 +15,6 @@ from genvec.evaluate import retrieved
 from genvec.mixtures import spread, unseen_mixtures
 from genvec.networks import initialise
 from genvec.represent import Context, graph
-
-ROOT = Path(__file__).parent.parent
 
 
 def test_retrieved_by_hand():
@@ -104,16 +99,6 @@ def run(tmp_path_factory):
     result = script("matching", "--config=configs/unseen.py:smoke", f"--workdir={folder}")
     assert result.returncode == 0, result.stderr[-3000:]
     return folder, result.stdout
-
-
-def script(name, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", f"experiments.{name}", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
 
 
 def test_members_with_unseen_classes_are_in_no_other_split(run):
