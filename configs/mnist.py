@@ -81,7 +81,7 @@ def _default() -> ConfigDict:
         },
         "init": "independent",
         "hparams": {"learning_rate": 5e-3, "beta": 1.0},
-        "steps": 1_000,
+        "steps": 500,
         "batch_size": 64,
         "plan": "scan",
         "width": 4,
@@ -94,11 +94,11 @@ def _default() -> ConfigDict:
     graph = _encoder("graph", "graph", {"mse": {}}, num_steps=4_000, augment=0.3)
     config.encoders = {
         "graph": {**graph, "seeds": (0, 1, 2)},
-        "aligned": _encoder("aligned", "mlp", {"mse": {}}, num_steps=2_000),
+        "moments": _encoder("moments", "mlp", {"mse": {}}, num_steps=2_000),
         "latent_mean": _encoder("latent_mean", "mlp", {"mse": {}}, num_steps=2_000),
     }
     config.controls = {
-        "features": ("flat", "statistics", "moments", "aligned", "samples"),
+        "features": ("flat", "statistics", "moments", "samples"),
         "num_samples": (512, 10_000),
         "num_calibration": 500,
         "untrained_readout": 512,
@@ -115,7 +115,7 @@ def _encoder(representation, encoder, objective, *, num_steps, augment=0.0) -> d
         "augment": augment,
         "seeds": (0,),
         # of several learning rates, the best on the validation members
-        "train": {"steps": num_steps, "batch_size": 64, "learning_rate": (3e-3,)},
+        "train": {"steps": num_steps, "batch_size": 32, "learning_rate": (3e-3,)},
     }
 
 

@@ -1,17 +1,15 @@
 """Stage 1: choose the K classes, and train the classifier of images that later stages use."""
 
-import time
-
 import jax
 import numpy as np
 
 from experiments.common import bar, clock, stream
 from experiments.setup import check, chosen_classes, unseen_classes
 from experiments.start import main
+from experiments.unfinished import Unfinished
 from genvec.classes import (
     CLASSIFIERS,
     Classifier,
-    Training,
     accuracy,
     class_embeddings,
     classifier_from,
@@ -25,12 +23,9 @@ from genvec.store import (
     discard_tree,
     load_tree,
     read_json,
-    record_path,
     save_tree,
     write_json,
 )
-
-SAVE_EVERY = 60.0  # seconds of training that an interruption can cost
 
 
 def run_stage(config, run) -> None:
@@ -66,7 +61,7 @@ def _train(config, role, run, dataset):
     entry = config.classifiers[role]
     network = CLASSIFIERS[entry.network](len(dataset.class_names), **entry.args)
     with bar(entry.train.num_steps, f"classifier {role}", "step") as progress:
-        unfinished = _Unfinished(run.classifiers / f"{role}_unfinished", progress)
+        unfinished = Unfinished(run.classifiers / f"{role}_unfinished", progress)
         classifier = train_classifier(
             jax.random.fold_in(stream(config, "classes"), sorted(CLASSIFIERS).index(entry.network)),
             dataset.images,
@@ -80,30 +75,6 @@ def _train(config, role, run, dataset):
     discard_tree(unfinished.path)
     logits = predict(classifier, dataset.heldout_images)
     return classifier, accuracy(logits, dataset.heldout_labels)
-
-
-class _Unfinished:
-    """A classifier in training, on disk now and then, and on the bar."""
-
-    def __init__(self, path, progress):
-        self.path, self.progress, self.saved = path, progress, time.monotonic()
-
-    def resume(self, start: Training) -> Training:
-        if not record_path(self.path).exists():
-            return start
-        leaves = [leaf for _, leaf in sorted(load_tree(self.path).items())]
-        training = jax.tree.unflatten(jax.tree.structure(start), leaves)
-        self.progress.update(int(training.step))
-        return training._replace(step=int(training.step))
-
-    def on_step(self, training: Training, loss: jax.Array) -> None:
-        self.progress.update()
-        if training.step % 20 == 0:  # reading the loss waits for the update
-            self.progress.set_postfix({"loss": f"{loss:.3f}"})
-        if time.monotonic() - self.saved > SAVE_EVERY:
-            leaves = enumerate(jax.tree.leaves(training))
-            save_tree(self.path, {f"{number:05d}": leaf for number, leaf in leaves})
-            self.saved = time.monotonic()
 
 
 def _only(dataset, indices):

@@ -14,7 +14,16 @@ from genvec.store import RunFolder, read_json, write_json
 from genvec.types import Dataset
 
 # of random numbers; only append
-STREAMS = ("classes", "mixtures", "zoo", "encoders", "evaluate", "gallery", "matching")
+STREAMS = (
+    "classes",
+    "mixtures",
+    "zoo",
+    "encoders",
+    "evaluate",
+    "gallery",
+    "matching",
+    "collections",
+)
 
 
 def stream(config: Any, name: str) -> jax.Array:

@@ -73,7 +73,7 @@ class ConfigError(ValueError):
 
 def check(config: Any) -> Setup:
     """Builds all that costs nothing, so that a bad config fails before any compute is spent."""
-    with _named("config.data"):
+    with named_section("config.data"):
         dataset = load_dataset(
             config.data.name,
             data_dir=config.data.data_dir or None,
@@ -84,7 +84,7 @@ def check(config: Any) -> Setup:
             dataset = dataset._replace(
                 images=smaller(dataset.images), heldout_images=smaller(dataset.heldout_images)
             )
-    with _named("config.classes"):
+    with named_section("config.classes"):
         num_classes = len(chosen_classes(config, dataset) or range(config.classes.num))
         if not 2 <= num_classes <= len(dataset.class_names):
             raise ValueError(
@@ -93,19 +93,19 @@ def check(config: Any) -> Setup:
         for entry in config.classifiers.values():
             lookup(CLASSIFIERS, entry.network, kind="classifier")(num_classes, **entry.args)
             lookup(OPTIMISERS, entry.train.get("optimiser", "adamw"), kind="optimiser")
-    with _named("config.mixtures"):
+    with named_section("config.mixtures"):
         split = splits(config)
     cells = cells_of(config, dataset.images.shape[1:])
-    with _named("config.cell"):
+    with named_section("config.cell"):
         chosen = config.cell or (next(iter(cells)) if len(cells) == 1 else "")
         family = lookup(cells, chosen, kind="cell").family if chosen else None
     for name, encoder in config.encoders.items():
-        with _named(f"config.encoders.{name}"):
+        with named_section(f"config.encoders.{name}"):
             lookup(REPRESENTATIONS, encoder.representation, kind="representation")
             if family is not None:
                 make_encoder(encoder, family, num_classes)
             weighted_sum(encoder.objective.to_dict())
-            _positive(encoder.train, "steps", "batch_size")
+            positive(encoder.train, "steps", "batch_size")
             if min(rates := learning_rates(encoder), default=0) <= 0:
                 raise ValueError(f"learning_rate is {rates}; each must be positive")
             if encoder.augment < 0 or not encoder.seeds:
@@ -113,29 +113,29 @@ def check(config: Any) -> Setup:
                     f"augment={encoder.augment}, seeds={encoder.seeds}; "
                     "allowed: augment ≥ 0, at least one seed"
                 )
-    with _named("config.encoders"):
+    with named_section("config.encoders"):
         names = [encoder_name(encoder) for encoder in config.encoders.values()]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{sorted(twice)} stands there twice; a run keeps one of each name")
-    with _named("config.controls"):
-        _positive(config.controls, "num_calibration", "untrained_readout")
+    with named_section("config.controls"):
+        positive(config.controls, "num_calibration", "untrained_readout")
         for name in config.controls.features:
             lookup(FITTED_CONTROLS, name, kind="representation for a control")
         if min(config.controls.num_samples, default=1) < 1:
             raise ValueError(f"num_samples is {config.controls.num_samples}; each must be positive")
-    with _named("config.report"):
-        _positive(config.report, "num_samples")
+    with named_section("config.report"):
+        positive(config.report, "num_samples")
     return Setup(dataset, cells, chosen, split)
 
 
-def _positive(section: Any, *names: str) -> None:
+def positive(section: Any, *names: str) -> None:
     for name in names:
         if not section[name] > 0:
             raise ValueError(f"{name} is {section[name]}; it must be positive")
 
 
 @contextmanager
-def _named(section: str) -> Iterator[None]:
+def named_section(section: str) -> Iterator[None]:
     """Says which part of the config an error came from."""
     try:
         yield
@@ -160,7 +160,7 @@ def splits(config: Any) -> Split:
     split = assign_splits(config.seed, num, **args)
     if not unseen_classes(config):
         return split
-    _positive(config.mixtures.unseen, "num")
+    positive(config.mixtures.unseen, "num")
     first = num + len(split.triplets)
     return split._replace(unseen=first + np.arange(config.mixtures.unseen.num))
 
@@ -193,7 +193,7 @@ def cells_of(config: Any, image_shape) -> dict[str, Cell]:
     cells = {}
     for name, own in entries.items():
         section = f"config.zoo.cells.{name}" if config.zoo.cells else "config.zoo"
-        with _named(section):
+        with named_section(section):
             if unknown := set(own) - set(base):
                 raise KeyError(f"{sorted(unknown)}; known: {', '.join(sorted(base))}")
             if not name.isidentifier():
@@ -202,7 +202,7 @@ def cells_of(config: Any, image_shape) -> dict[str, Cell]:
             make = lookup(FAMILIES, settings.family.name, kind="family")
             family = make(tuple(image_shape), **settings.family.args)
             check_hparams(family, init=settings.init, hparams=settings.hparams.to_dict())
-            _positive(settings, "steps", "batch_size", "width", "segment_size")
+            positive(settings, "steps", "batch_size", "width", "segment_size")
             if not 0 <= settings.members <= config.mixtures.num:
                 raise ValueError(
                     f"members is {settings.members}; allowed: 1..{config.mixtures.num}, the number "

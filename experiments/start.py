@@ -24,13 +24,18 @@ class Stopped(KeyboardInterrupt):
     """SIGTERM, as Ctrl-C."""
 
 
-def main(stage: Callable[[Any, RunFolder], Any]) -> None:
-    """Runs one script: flags → `stage(config, run)`. What a user can mend ends in one message."""
+def main(stage: Callable[[Any, RunFolder], Any], check: Callable[[Any], Any] = check) -> None:
+    """Runs one script: flags → `stage(config, run)`. What a user can mend ends in one message.
+
+    Args:
+      stage: what the script does.
+      check: of the config, before any compute is spent.
+    """
     flags.mark_flag_as_required("config")
-    app.run(lambda argv: _run(stage, argv))
+    app.run(lambda argv: _run(stage, check, argv))
 
 
-def _run(stage, argv) -> None:
+def _run(stage, check, argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     cores = flags.FLAGS.cpu_devices or os.cpu_count()

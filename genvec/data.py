@@ -156,6 +156,41 @@ def load_tfds(
     return dataset
 
 
+def read_features(
+    name: str,
+    split: str,
+    features: Sequence[str],
+    *,
+    data_dir: str | os.PathLike | None = None,
+) -> dict[str, np.ndarray]:
+    """Numbers that a prepared TFDS set keeps beside its images: feature → int [M].
+
+    In the order of `load_tfds`; no image is decoded.
+
+    Raises:
+      DatasetNotPrepared: see `load_dataset`.
+    """
+    import tensorflow_datasets as tfds
+
+    builder: Any = tfds.builder_from_directory(_prepared_folder(name, data_dir))
+    decoders: Any = {"image": tfds.decode.SkipDecoding()}
+    source = builder.as_data_source(split, decoders=decoders)
+    columns: dict[str, list[int]] = {feature: [] for feature in features}
+    for start in range(0, len(source), CHUNK):
+        for record in source.__getitems__(list(range(start, min(start + CHUNK, len(source))))):
+            for feature, column in columns.items():
+                column.append(int(record[feature]))
+    return {feature: np.array(column, np.int32) for feature, column in columns.items()}
+
+
+def feature_names(name: str, feature: str, *, data_dir: str | os.PathLike | None = None):
+    """The names that a prepared TFDS set gives to the numbers of a feature."""
+    import tensorflow_datasets as tfds
+
+    builder: Any = tfds.builder_from_directory(_prepared_folder(name, data_dir))
+    return tuple(builder.info.features[feature].names)
+
+
 def _decode(
     source: Any, label: str, gray_copies: bool, progress: Progress | None, done: int, total: int
 ) -> tuple[np.ndarray, np.ndarray]:

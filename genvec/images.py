@@ -1,14 +1,15 @@
-"""Images as arrays: those of a folder, and smaller ones."""
+"""Images as arrays: those of a folder, batches of them, and smaller ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 CHANNELS = {"1": 1, "L": 1, "RGB": 3}  # Pillow's modes that are read as they are
 READ_AS = {1: "L", 3: "RGB"}
+CHUNK = 1024  # images shrunk at once
 
 
 class FolderImages(NamedTuple):
@@ -57,16 +58,45 @@ def _pixels(path: Path, image: Image.Image, image_shape: Sequence[int]) -> np.nd
     return np.asarray(image.convert(READ_AS[channels]), np.uint8).reshape(height, width, channels)
 
 
+def in_batches(
+    fn: Callable[[np.ndarray], Any], images: np.ndarray, *, batch_size: int = 512
+) -> np.ndarray:
+    """`fn` of images [M, H, W, C], `batch_size` at a time, as one array [M, ..].
+
+    `fn` sees batches of one shape, so it is compiled once; what it says of padding is dropped.
+    """
+    size, parts = min(batch_size, len(images)), []
+    for start in range(0, len(images), batch_size):
+        part = images[start : start + batch_size]
+        padded = np.pad(part, ((0, size - len(part)), *[(0, 0)] * (images.ndim - 1)))
+        parts.append(np.asarray(fn(padded))[: len(part)])
+    return np.concatenate(parts)
+
+
 def shrink_images(images: np.ndarray, size: int) -> np.ndarray:
-    """Means over square blocks of pixels: uint8 [M, H, W, C] → [M, size, size, C].
+    """Means over the areas of larger pixels: uint8 [M, H, W, C] → [M, size, size, C].
+
+    Where H and W are multiples of the size these are means over square blocks.
 
     Raises:
-      ValueError: H and W are not multiples of the size.
+      ValueError: a size that is larger than H or W.
     """
-    num, height, width, channels = images.shape
-    if height % size or width % size or not 0 < size <= min(height, width):
-        raise ValueError(
-            f"size is {size}; images of {height} × {width} shrink to a divisor of both"
-        )
-    blocks = images.reshape(num, size, height // size, size, width // size, channels)
-    return np.rint(blocks.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)
+    height, width = images.shape[1:3]
+    if not 0 < size <= min(height, width):
+        raise ValueError(f"size is {size}; images of {height} × {width} shrink to 1..{height}")
+    rows, columns = _areas(height, size), _areas(width, size)
+    small = np.empty((len(images), size, size, images.shape[3]), np.uint8)
+    for start in range(0, len(images), CHUNK):
+        part = images[start : start + CHUNK].astype(np.float32)
+        part = np.tensordot(part, rows, (1, 1))  # [m, W, C, size]
+        part = np.tensordot(part, columns, (1, 1))  # [m, C, size, size]
+        small[start : start + CHUNK] = np.rint(np.moveaxis(part, 1, 3))
+    return small
+
+
+def _areas(num: int, size: int) -> np.ndarray:
+    """The share of each of `num` pixels in the mean of each of `size` larger ones: [size, num]."""
+    edges = np.arange(size + 1) * (num / size)
+    pixels = np.arange(num)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return (np.maximum(overlap, 0) * (size / num)).astype(np.float32)

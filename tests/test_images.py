@@ -53,11 +53,19 @@ def test_a_folder_without_images(tmp_path):
 
 def test_shrunk_images_are_means_of_blocks():
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 8, 2)).astype(np.uint8)
-    with pytest.raises(ValueError, match=r"size is 3; images of 4 × 8"):
-        shrink_images(images, 3)
+    with pytest.raises(ValueError, match=r"size is 5; images of 4 × 8 shrink to 1..4"):
+        shrink_images(images, 5)
     small = shrink_images(images[:, :, :4], 2)
     assert small.shape == (3, 2, 2, 2) and small.dtype == np.uint8
     for (m, y, x, c), value in np.ndenumerate(small):
         block = images[m, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2, c].astype(float)
         assert abs(value - block.mean()) <= 0.5
     np.testing.assert_array_equal(shrink_images(images[:, :, :4], 4), images[:, :, :4])
+
+
+def test_a_pixel_on_the_border_of_two_counts_for_both():
+    image = np.array([[30, 60, 120]] * 3, np.uint8)[None, :, :, None]
+    # the mean of a pixel and a half: (30 + 60 / 2) · 2/3 and (60 / 2 + 120) · 2/3
+    np.testing.assert_array_equal(shrink_images(image, 2)[0, :, :, 0], [[40, 100]] * 2)
+    turned = shrink_images(np.swapaxes(image, 1, 2), 2)[0, :, :, 0]
+    np.testing.assert_array_equal(turned, [[40, 40], [100, 100]])

@@ -1,6 +1,7 @@
 """Classifiers of images: trained here, so that features and counts need nothing from elsewhere."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import chex
@@ -11,6 +12,7 @@ import numpy as np
 import optax
 
 from genvec import trees
+from genvec.images import in_batches
 from genvec.networks import MLPClassifier, ResNet, initialise
 from genvec.registry import lookup
 
@@ -179,15 +181,12 @@ def _draw(key: jax.Array, shape: tuple[int, ...], count: int) -> jax.Array:
 def predict(classifier: Classifier, images: np.ndarray, *, batch_size: int = 512) -> np.ndarray:
     """Logits float32 [M, L] of images uint8 [M, H, W, C], computed `batch_size` at a time."""
     chex.assert_rank(images, 4)
-    apply = jax.jit(classifier.apply)
-    logits = []
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        missing = min(batch_size, len(images)) - len(batch)  # one shape, so one compilation
-        padded = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0)))
-        x = jnp.asarray(padded).astype(jnp.float32) / 255
-        logits.append(np.asarray(apply(classifier.variables, x))[: len(batch)])
-    return np.concatenate(logits)
+
+    @jax.jit
+    def logits(variables, x):
+        return classifier.apply(variables, x.astype(jnp.float32) / 255)
+
+    return in_batches(partial(logits, classifier.variables), images, batch_size=batch_size)
 
 
 def features(classifier: Classifier, x: jax.Array) -> jax.Array:

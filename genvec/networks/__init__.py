@@ -11,7 +11,9 @@ from genvec.networks.conv import (
     to_maps,
     upsample_conv,
 )
+from genvec.networks.conv_embedder import ConvEmbedder
 from genvec.networks.dense import MLP, MLPClassifier, initialise, mlp_axes
+from genvec.networks.efficientnet import EfficientNet
 from genvec.networks.pairs import PAIRS, Pair
 from genvec.networks.resnet import ResNet
 
@@ -22,6 +24,8 @@ __all__ = [
     "PAIRS",
     "Coder",
     "Conv",
+    "ConvEmbedder",
+    "EfficientNet",
     "MLPClassifier",
     "Pair",
     "ResNet",

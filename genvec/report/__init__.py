@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from genvec.report import figures, samples, tables
+from genvec.report.collections import collections_table, write_collections
 from genvec.report.comparison import comparison
 from genvec.report.contents import predict, read_contents
 from genvec.report.families import families_table
@@ -15,9 +16,11 @@ from genvec.store import RunFolder
 
 __all__ = [
     "Found",
+    "collections_table",
     "families_table",
     "matching_table",
     "results_table",
+    "write_collections",
     "write_gallery",
     "write_report",
     "write_search",

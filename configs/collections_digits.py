@@ -1,0 +1,31 @@
+"""Vectors of groups of scanned digits: the collections of configs/omniglot.py without a download.
+
+Claim: an encoder trained on the digits 0 to 5 tells groups of 6, 7, 8 and 9 apart, and, since a
+group is a digit in a few hands, finds a group's other half among all groups of all four.
+
+    python -m experiments.embed_collections --config=configs/collections_digits.py
+    python -m experiments.embed_collections --config=configs/collections_digits.py:compare
+    python -m experiments.embed_collections --config=configs/collections_digits.py:smoke
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import omniglot
+from configs.variants import vary
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The config of a variant, or of several joined by commas."""
+    return vary(arg, "collections_digits", _default(), omniglot.VARIANTS)
+
+
+def _default() -> ConfigDict:
+    config: Any = omniglot.default()
+    config.data.update({"name": "digits", "size": 0})
+    config.network.args = {"widths": (32, 32, 32)}
+    config.dimension = 32
+    config.objectives.triplet.train.update({"steps": 400, "groups": 16})
+    config.evaluate.num_pairs = 500
+    return config

@@ -1,0 +1,118 @@
+"""Vectors of characters never seen, from an encoder of single drawings.
+
+Claim: an encoder of drawings, trained on 30 alphabets, gives the two halves of a character's
+drawings vectors that lie nearest to each other among all 659 characters of 20 other alphabets.
+
+    python -m experiments.embed_collections --config=configs/omniglot.py            one objective
+    python -m experiments.embed_collections --config=configs/omniglot.py:compare    all, three seeds
+    python -m experiments.embed_collections --config=configs/omniglot.py:seed       margin 1000
+    python -m experiments.embed_collections --config=configs/omniglot.py:b2         EfficientNet-B2
+    python -m experiments.embed_collections --config=configs/omniglot.py:validate   to choose by
+    python -m experiments.embed_collections --config=configs/omniglot.py:smoke      everything once
+
+Settings are chosen with `:validate`, which trains on 24 of the 30 background alphabets and
+evaluates on the other 6. Omniglot is read as a prepared TFDS folder: TFDS_DATA_DIR, or
+--config.data.data_dir. Variants combine: `:compare,validate`.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs.variants import vary
+
+# labels are read by all but the three of two views, which take each drawing for itself
+LABELLED = {"groups": 32, "objects": 4}
+TWO_VIEWS = {"groups": 64, "objects": 1}
+OBJECTIVES: dict[str, tuple[str, dict[str, Any], dict[str, int]]] = {
+    "triplet": ("triplet", {}, LABELLED),
+    "triplet_semi_hard": ("triplet", {"mining": "semi_hard"}, LABELLED),
+    "info_nce": ("info_nce", {}, TWO_VIEWS),
+    "collection_item": ("collection_item", {}, TWO_VIEWS),
+    "collection_collection": ("collection_collection", {}, TWO_VIEWS),
+    "arcface": ("arcface", {}, LABELLED),
+    "groupface": ("groupface", {}, LABELLED),
+    "group_loss": ("group_loss", {}, LABELLED),
+    "mahalanobis_siamese": ("mahalanobis_siamese", {}, LABELLED),
+    "mahalanobis_triplet": ("mahalanobis_triplet", {}, LABELLED),
+    "gaussian_triplet": ("gaussian_triplet", {}, LABELLED),
+}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The config of a variant, or of several joined by commas."""
+    return vary(arg, "omniglot", default(), VARIANTS)
+
+
+def default() -> ConfigDict:
+    """Omniglot at 28 × 28, the four-block network, triplets with hard negatives."""
+    config: Any = ConfigDict()
+    config.seed = 0
+    config.quick_compile = False
+    config.data = {
+        "name": "omniglot",
+        "data_dir": "",
+        "size": 28,  # shrunk to it, 0 for not
+        "turned": True,  # characters turned by 90, 180, 270 degrees are new characters
+        "validation": 0,  # of the classes to learn from, how many to evaluate on instead
+    }
+    config.network = {"name": "conv", "args": {"widths": (64, 64, 64, 64)}}
+    config.dimension = 64
+    config.seeds = (0,)
+    config.objectives = {"triplet": objective("triplet", steps=8_000)}
+    config.evaluate = {
+        "aggregations": ("mean", "medoid", "geometric_median", "normalised_mean", "attention"),
+        "controls": ("pixels", "pca", "untrained"),
+        "ways": 20,
+        "num_pairs": 2_000,  # of groups of one class, for the bounds
+        "pooling_steps": 300,  # of attention, which is learned
+        "shown": "triplet",  # the objective whose first seed is on the map and in the bounds
+    }
+    return config
+
+
+def objective(name: str, steps: int) -> dict[str, Any]:
+    """One entry of `config.objectives`."""
+    of, options, batch = OBJECTIVES[name]
+    train = {"steps": steps, "learning_rate": 2e-3, "weight_decay": 1e-4, "warp": 1.0, **batch}
+    return {"objective": of, "options": options, "train": train}
+
+
+def _compare(config: Any) -> None:
+    """Every objective: the same steps, the same number of images in each."""
+    config.objectives = {name: objective(name, steps=500) for name in OBJECTIVES}
+    config.seeds = (0, 1, 2)
+
+
+def _seed(config: Any) -> None:
+    """The first experiment's margin; distances grow with it, so it takes longer steps."""
+    config.objectives.triplet.options = {"margin": 1000.0}
+    config.objectives.triplet.train.steps = 1_000
+
+
+def _b2(config: Any) -> None:
+    config.network = {"name": "efficientnet", "args": {"variant": "b2"}}
+    config.data.size = 0  # 105 × 105
+    config.objectives.triplet.train.update({"steps": 2_000, "learning_rate": 1e-3})
+
+
+def _validate(config: Any) -> None:
+    config.data.validation = 6
+
+
+def _smoke(config: Any) -> None:
+    config.quick_compile = True
+    config.network.args = {} if config.network.name == "efficientnet" else {"widths": (8, 8, 8, 8)}
+    for entry in config.objectives.values():
+        entry.train.steps = 3
+    config.seeds = config.seeds[:2]
+    config.evaluate.update({"num_pairs": 50, "pooling_steps": 5})
+
+
+VARIANTS = {
+    "compare": _compare,
+    "seed": _seed,
+    "b2": _b2,
+    "validate": _validate,
+    "smoke": _smoke,
+}

@@ -1,0 +1,94 @@
+"""Collections end to end, on digits: train, aggregate, bound, report; and what is refused."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import script
+
+from genvec.collections import AGGREGATIONS, BOUNDS
+from genvec.objectives import GROUP_OBJECTIVES
+
+KEYS = {
+    "retrieval_r1",
+    "retrieval_mrr",
+    "one_shot_20way",
+    "within_character",
+    "within_alphabet",
+    "between_alphabets",
+}
+COMPARE = "--config=configs/collections_digits.py:compare,smoke"
+SMOKE = "--config=configs/collections_digits.py:smoke"
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("collections") / "run"
+    result = script("embed_collections", COMPARE, f"--workdir={folder}")
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder, result.stdout
+
+
+def test_every_objective_with_every_aggregation(compared):
+    run, printed = compared
+    metrics = json.loads((run / "metrics.json").read_text())
+    names = {name.split("/")[0] for name in metrics["objectives"]}
+    assert len(metrics["objectives"]) == len(names) * len(AGGREGATIONS)
+    config = json.loads((run / "config.json").read_text())
+    assert {e["objective"] for e in config["objectives"].values()} == set(GROUP_OBJECTIVES)
+    for values in metrics["objectives"].values():
+        assert KEYS | {f"{key}_std" for key in KEYS} <= set(values)
+        assert all(math.isfinite(value) for value in values.values())
+    assert set(metrics["controls"]) == {"pixels", "pca", "untrained"}
+    assert set(metrics["bounds"]) == set(BOUNDS)
+    assert all(values["violations"] == 0 for values in metrics["bounds"].values())
+    assert names <= set(printed.replace("|", " ").replace("`", " ").split())
+    page = (run / "report.html").read_text()
+    assert "groupface" in page and "wasserstein" in page
+
+
+def test_a_finished_run_is_only_shown_again(compared):
+    run, printed = compared
+    before = (run / "metrics.json").stat().st_mtime
+    result = script("embed_collections", COMPARE, f"--workdir={run}")
+    assert result.returncode == 0 and result.stdout == printed
+    assert (run / "metrics.json").stat().st_mtime == before
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("objectives.triplet.train.objects=30", r"config.objectives.triplet: group '0 by hands 0'"),
+        ("objectives.triplet.train.groups=999", "groups is 999; allowed: 1..208"),
+        ("evaluate.ways=99", "config.evaluate: ways is 99; there are 34 groups"),
+        ("evaluate.shown=mse", "unknown objective of this config 'mse'; known: triplet"),
+        ("data.size=9", "config.data: size is 9; images of 8 × 8"),
+        ("data.name=letters", "unknown set of collections 'letters'; known: digits, omniglot"),
+        ("data.validation=5", "5 classes to validate on; allowed: 2..4"),
+    ],
+)
+def test_bad_settings_are_refused_before_any_compute(tmp_path, override, message):
+    result = script(
+        "embed_collections", SMOKE, f"--workdir={tmp_path / 'run'}", f"--config.{override}"
+    )
+    assert result.returncode == 1 and result.stderr.count("error:") == 1
+    assert message in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(
+    not (Path(os.environ.get("TFDS_DATA_DIR", "")) / "omniglot").exists(),
+    reason="needs Omniglot, prepared by TFDS, in TFDS_DATA_DIR",
+)
+def test_omniglot_is_what_it_is_said_to_be():
+    from genvec.collections import load_collections, members_of
+
+    known, unseen = load_collections("omniglot", size=28)
+    assert (len(known.group_names), len(known.class_names)) == (964, 30)
+    assert (len(unseen.group_names), len(unseen.class_names)) == (659, 20)
+    assert not set(known.class_names) & set(unseen.class_names)
+    assert set(np.concatenate([members_of(c).sizes for c in (known, unseen)])) == {20}
+    assert known.images.mean() < 64  # ink on 0
