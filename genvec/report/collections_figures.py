@@ -97,7 +97,7 @@ def place_groups(vectors: np.ndarray) -> tuple[np.ndarray, str]:
 def group_strips(drawings: np.ndarray) -> list[str]:
     """Of every group its drawings as dark ink on white, uint8 [G, S, H, W, C] → data URIs."""
     num = max(1, MAX_STRIP_BYTES // max(1, drawings[:, :1].nbytes))  # fewer where they are large
-    return [strip(images[:num]) for images in drawings]
+    return [strip(255 - images[:num]) for images in drawings]
 
 
 def draw_bounds(
