@@ -26,6 +26,6 @@ def _default() -> ConfigDict:
     config.data.update({"name": "digits", "size": 0})
     config.network.args = {"widths": (32, 32, 32)}
     config.dimension = 32
-    config.objectives.triplet.train.update({"steps": 400, "groups": 16})
+    config.objectives.triplet_semi_hard.train.update({"steps": 400, "groups": 16})
     config.evaluate.num_pairs = 500
     return config

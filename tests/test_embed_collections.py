@@ -22,7 +22,7 @@ KEYS = {
     "between_alphabets",
 }
 # one that learns nothing itself, one with parameters and state, one that clusters
-KEPT = ("triplet", "groupface", "collection_item")
+KEPT = ("triplet_semi_hard", "groupface", "collection_item")
 CONFIG = f"""
 from configs.collections_digits import get_config as digits
 
@@ -77,10 +77,13 @@ def test_a_finished_run_is_only_shown_again(compared):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("objectives.triplet.train.objects=30", r"config.objectives.triplet: group '0 by hands 0'"),
-        ("objectives.triplet.train.groups=999", "groups is 999; allowed: 1..208"),
+        (
+            "objectives.triplet_semi_hard.train.objects=30",
+            "config.objectives.triplet_semi_hard: group '0 by hands 0'",
+        ),
+        ("objectives.triplet_semi_hard.train.groups=999", "groups is 999; allowed: 1..208"),
         ("evaluate.ways=99", "config.evaluate: ways is 99; there are 34 groups"),
-        ("evaluate.shown=mse", "unknown objective of this config 'mse'; known: triplet"),
+        ("evaluate.shown=mse", "unknown objective of this config 'mse'; known: triplet_semi_hard"),
         ("data.size=9", "config.data: size is 9; images of 8 × 8"),
         ("data.name=letters", "unknown set of collections 'letters'; known: digits, omniglot"),
         ("data.validation=5", "5 classes to validate on; allowed: 2..4"),

@@ -14,6 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import log_loss
 from sklearn.metrics import pairwise_distances as sklearn_distances
 
+from genvec.objectives import GROUP_OBJECTIVES, make_group_objective
 from genvec.objectives.contract import GroupBatch
 from genvec.objectives.instances import info_nce
 from genvec.objectives.mahalanobis import mahalanobis_siamese, mahalanobis_triplet, metric
@@ -617,3 +618,18 @@ def test_regrouping_needs_as_many_objects_as_collections(name):
     np.testing.assert_allclose(  # each object its own collection
         np.sort(first["groups"], axis=0), np.sort(unit(rows(0)[:4]), axis=0), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("name", sorted(GROUP_OBJECTIVES))
+def test_an_object_at_zero_is_no_number_lost(name):
+    objective = make_group_objective(name, 4, 3, {})
+    x = jax.random.normal(jax.random.key(0), (6, 4)).at[2].set(0)
+    batch = GroupBatch(x, jnp.array([0, 0, 1, 1, 2, 2]), x[::-1] + 0.1)
+    params, state = objective.init(jax.random.key(1)), objective.start()
+
+    def loss(x):
+        return objective.loss(params, state, batch._replace(embeddings=x))[0]
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(x)
+    assert jnp.isfinite(value) and jnp.isfinite(gradient).all() and jnp.abs(gradient).max() > 0
+    assert jnp.isfinite(objective.embed(params, x)).all()

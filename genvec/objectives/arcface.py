@@ -6,8 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from genvec.geometry import to_sphere
-from genvec.objectives.contract import GroupBatch, GroupObjective, check_batch, nothing
+from genvec.objectives.contract import GroupBatch, GroupObjective, check_batch, normalise, nothing
 
 NEAREST = 1 - 1e-6  # arccos has no slope at ±1; float32 still tells this number from 1
 
@@ -35,11 +34,11 @@ def arcface(
 
     def loss(params, state, batch: GroupBatch):
         check_batch(batch, dimension)
-        cosines = to_sphere(batch.embeddings) @ to_sphere(params["centres"]).T
+        cosines = normalise(batch.embeddings) @ normalise(params["centres"]).T
         logits = arcface_logits(cosines, batch.group, scale=scale, margin=margin)
         return cross_entropy(logits, batch.group), state
 
-    return GroupObjective(init, nothing, loss, lambda params, x: to_sphere(x))
+    return GroupObjective(init, nothing, loss, lambda params, x: normalise(x))
 
 
 def check_margin(scale: float, margin: float) -> None:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 
 
 class GroupBatch(NamedTuple):
@@ -54,3 +55,13 @@ def check_batch(batch: GroupBatch, dimension: int, *, two_views: bool = False) -
         if batch.second is None:
             raise ValueError("needs a second view of each object")
         chex.assert_equal_shape([batch.embeddings, batch.second])
+
+
+def normalise(x: jax.Array) -> jax.Array:
+    """Rows [.., D] scaled to length one; a row of zeros stays, with gradient zero.
+
+    A small network with ReLUs does embed single objects at zero.
+    """
+    squared = jnp.sum(x**2, axis=-1, keepdims=True)
+    some = squared > 0
+    return jnp.where(some, x / jnp.sqrt(jnp.where(some, squared, 1)), 0)

@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from genvec.geometry import to_sphere
-from genvec.objectives.contract import GroupBatch, GroupObjective, check_batch, nothing
+from genvec.objectives.contract import GroupBatch, GroupObjective, check_batch, normalise, nothing
 
 LEAST_SUPPORT = 1e-6  # far below a correlation of 0.1 times a probability of one in a thousand
 
@@ -69,7 +68,7 @@ def group_loss(
 
     def embed(params, embeddings):
         del params
-        return to_sphere(embeddings - jnp.mean(embeddings, axis=1, keepdims=True))
+        return normalise(embeddings - jnp.mean(embeddings, axis=1, keepdims=True))
 
     return GroupObjective(init, nothing, loss, embed)
 

@@ -3,9 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from genvec.geometry import to_sphere
 from genvec.objectives.arcface import arcface_logits, check_margin, cross_entropy
-from genvec.objectives.contract import GroupBatch, GroupObjective, check_batch
+from genvec.objectives.contract import GroupBatch, GroupObjective, check_batch, normalise
 
 
 def groupface(
@@ -77,7 +76,7 @@ def groupface(
         expectation = momentum * state["expectation"] + (1 - momentum) * jnp.mean(p, axis=0)
         latent = jnp.argmax(self_distributed(p, expectation), axis=1)
 
-        cosines = embed(params, batch.embeddings) @ to_sphere(params["centres"]).T
+        cosines = embed(params, batch.embeddings) @ normalise(params["centres"]).T
         identity = arcface_logits(cosines, batch.group, scale=scale, margin=margin)
         total = cross_entropy(identity, batch.group) + weight * cross_entropy(logits, latent)
         return total, {"expectation": expectation}
@@ -85,7 +84,7 @@ def groupface(
     def embed(params, embeddings):
         p = jax.nn.softmax(decision_logits(params, embeddings))
         parts = jnp.einsum("kij,bj->bki", params["maps"], embeddings)
-        return to_sphere(embeddings + jnp.sum(p[:, :, None] * parts, axis=1))
+        return normalise(embeddings + jnp.sum(p[:, :, None] * parts, axis=1))
 
     return GroupObjective(init, start, loss, embed)
 

@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from genvec.geometry import to_sphere
-from genvec.objectives.contract import GroupBatch, GroupObjective, check_batch, nothing
+from genvec.objectives.contract import GroupBatch, GroupObjective, check_batch, normalise, nothing
 
 
 def info_nce(dimension: int, num_groups: int, *, temperature: float = 0.1) -> GroupObjective:
@@ -27,8 +26,8 @@ def info_nce(dimension: int, num_groups: int, *, temperature: float = 0.1) -> Gr
 
     def loss(params, state, batch: GroupBatch):
         check_batch(batch, dimension, two_views=True)
-        logits = to_sphere(batch.embeddings) @ to_sphere(batch.second).T / temperature
+        logits = normalise(batch.embeddings) @ normalise(batch.second).T / temperature
         there, back = (jnp.diagonal(jax.nn.log_softmax(logits, axis=axis)) for axis in (0, 1))
         return -jnp.mean(there + back) / 2, state
 
-    return GroupObjective(nothing, nothing, loss, lambda params, x: to_sphere(x), two_views=True)
+    return GroupObjective(nothing, nothing, loss, lambda params, x: normalise(x), two_views=True)

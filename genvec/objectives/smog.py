@@ -4,8 +4,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from genvec.geometry import squared_distances, to_sphere
-from genvec.objectives.contract import GroupBatch, GroupObjective, check_batch, nothing
+from genvec.geometry import squared_distances
+from genvec.objectives.contract import GroupBatch, GroupObjective, check_batch, normalise, nothing
 
 
 def collection_item(
@@ -75,11 +75,11 @@ def _grouping(dimension, query_fn, temperature, num_collections, momentum, regro
 
     def start():
         normal = jax.random.normal(jax.random.key(0), (num_collections, dimension))
-        return {"groups": to_sphere(normal)}
+        return {"groups": normalise(normal)}
 
     def loss(params, state, batch: GroupBatch):
         check_batch(batch, dimension, two_views=True)
-        x, y = to_sphere(batch.embeddings), to_sphere(batch.second)
+        x, y = normalise(batch.embeddings), normalise(batch.second)
         own, right = (assign(view, state["groups"]) for view in (x, y))
         groups = momentum_update(state["groups"], x, own, momentum)
         logits = query_fn(x, groups, own) @ groups.T / temperature
@@ -88,16 +88,16 @@ def _grouping(dimension, query_fn, temperature, num_collections, momentum, regro
 
     def regroup(state, key, embeddings):
         chex.assert_shape(embeddings, (None, dimension))
-        return {**state, "groups": spherical_kmeans(key, to_sphere(embeddings), num_collections)}
+        return {**state, "groups": spherical_kmeans(key, normalise(embeddings), num_collections)}
 
     return GroupObjective(
-        nothing, start, loss, lambda params, x: to_sphere(x), True, regroup, regroup_every
+        nothing, start, loss, lambda params, x: normalise(x), True, regroup, regroup_every
     )
 
 
 def assign(points: jax.Array, groups: jax.Array) -> jax.Array:
     """Which of the groups [M, D] has the largest cosine with each of the points [n, D]: int [n]."""
-    return jnp.argmax(points @ to_sphere(groups).T, axis=1)
+    return jnp.argmax(points @ normalise(groups).T, axis=1)
 
 
 def momentum_update(
@@ -107,7 +107,7 @@ def momentum_update(
     sums = jax.ops.segment_sum(points, assigned, num_segments=len(groups))
     counts = jnp.bincount(assigned, length=len(groups))[:, None]
     moved = momentum * groups + (1 - momentum) * sums / jnp.maximum(1, counts)
-    return to_sphere(jnp.where(counts > 0, moved, groups))
+    return normalise(jnp.where(counts > 0, moved, groups))
 
 
 def spherical_kmeans(
@@ -144,4 +144,4 @@ def lloyd_step(points: jax.Array, centers: jax.Array) -> jax.Array:
     empty = ~(jnp.linalg.norm(sums, axis=1) > 0)
     farthest = jnp.argsort(jnp.max(points @ centers.T, axis=1))[: len(centers)]
     seeds = points[farthest][jnp.cumsum(empty) - 1]
-    return to_sphere(jnp.where(empty[:, None], seeds, sums))
+    return normalise(jnp.where(empty[:, None], seeds, sums))
