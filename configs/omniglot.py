@@ -66,7 +66,7 @@ def default() -> ConfigDict:
         "ways": 20,
         "num_pairs": 2_000,  # of groups of one class, for the bounds
         "pooling_steps": 300,  # of attention, which is learned
-        "shown": "triplet_semi_hard",  # the objective whose first seed is on the map and in the bounds
+        "shown": "triplet_semi_hard",  # its first seed is on the map and in the bounds
     }
     return config
 

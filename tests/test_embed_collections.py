@@ -3,13 +3,16 @@
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import script
 
+from configs.collections_digits import get_config as digits
 from configs.omniglot import get_config
+from experiments.embed_collections import check
 from genvec.collections import AGGREGATIONS, BOUNDS
 from genvec.objectives import GROUP_OBJECTIVES
 
@@ -31,7 +34,7 @@ def get_config():
     config.objectives = {{name: config.objectives[name] for name in {KEPT}}}
     return config
 """
-SMOKE = "--config=configs/collections_digits.py:smoke"
+TRAIN = "objectives.triplet_semi_hard.train"
 
 
 @pytest.fixture(scope="module")
@@ -77,24 +80,31 @@ def test_a_finished_run_is_only_shown_again(compared):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        (
-            "objectives.triplet_semi_hard.train.objects=30",
-            "config.objectives.triplet_semi_hard: group '0 by hands 0'",
-        ),
-        ("objectives.triplet_semi_hard.train.groups=999", "groups is 999; allowed: 1..208"),
-        ("evaluate.ways=99", "config.evaluate: ways is 99; there are 34 groups"),
-        ("evaluate.shown=mse", "unknown objective of this config 'mse'; known: triplet_semi_hard"),
-        ("data.size=9", "config.data: size is 9; images of 8 × 8"),
-        ("data.name=letters", "unknown set of collections 'letters'; known: digits, omniglot"),
-        ("data.validation=5", "5 classes to validate on; allowed: 2..4"),
+        ({"data.size": 9}, "config.data: size is 9; images of 8 × 8"),
+        ({"data.name": "letters"}, "unknown set of collections 'letters'; known: digits, omniglot"),
+        ({"data.validation": 5}, "5 classes to validate on; allowed: 2..4"),
+        ({"network.name": "mlp"}, "config.network: unknown network of objects 'mlp'"),
+        ({f"{TRAIN}.objects": 30}, "semi_hard: group '1 by hands 2' has 20 objects; a batch needs"),
+        ({f"{TRAIN}.groups": 999}, "groups is 999; allowed: 1..208"),
+        ({"evaluate.ways": 99}, "config.evaluate: ways is 99; there are 34 groups"),
+        ({"evaluate.shown": "mse"}, "unknown objective of this config 'mse'"),
     ],
 )
-def test_bad_settings_are_refused_before_any_compute(tmp_path, override, message):
+def test_bad_settings_are_named(override, message):
+    config = digits("smoke")
+    config.update_from_flattened_dict(override)
+    with pytest.raises((KeyError, ValueError), match=re.escape(message)):
+        check(config)
+
+
+def test_bad_settings_are_refused_before_any_compute(tmp_path):
     result = script(
-        "embed_collections", SMOKE, f"--workdir={tmp_path / 'run'}", f"--config.{override}"
+        "embed_collections",
+        "--config=configs/collections_digits.py:smoke",
+        f"--workdir={tmp_path / 'run'}",
+        "--config.evaluate.ways=99",
     )
     assert result.returncode == 1 and result.stderr.count("error:") == 1
-    assert message in result.stderr
     assert not (tmp_path / "run").exists()
 
 
