@@ -23,7 +23,9 @@ def get_config():
         for name, entry in config.encoders.items()
         if name in {f"{start}_mse" for start in kept} | {"aligned_mlp_distance"}
     }
-    config.encoders.aligned_mlp_mse.train.learning_rate = (1e-5, 1e-2)
+    config.encoders.aligned_mlp_mse.train.update(
+        {"learning_rate": (1e-5, 1e-2), "batch_size": 64}  # all members: no noise in the steps
+    )
     return config
 """
 
