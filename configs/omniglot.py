@@ -86,8 +86,8 @@ def _compare(config: Any) -> None:
 
 def _seed(config: Any) -> None:
     """The first experiment's margin and mining; distances grow with the margin."""
-    config.objectives = {"triplet": objective("triplet", steps=1_000)}
-    config.objectives.triplet.options = {"margin": 1000.0}
+    entry = objective("triplet", steps=1_000)
+    config.objectives = {"triplet": {**entry, "options": {"margin": 1000.0}}}
     config.evaluate.shown = "triplet"
 
 

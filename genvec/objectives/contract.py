@@ -13,7 +13,7 @@ class GroupBatch(NamedTuple):
 
     embeddings: jax.Array  # [B, D]
     group: jax.Array  # int [B], which of the G training groups an object belongs to
-    second: jax.Array | None = None  # [B, D] of a second view of the same objects
+    second: Any = None  # [B, D] of a second view of the same objects, where one is read
 
 
 class GroupObjective(NamedTuple):
