@@ -3,6 +3,7 @@
 python -m experiments.embed_collections --config=configs/omniglot.py [--workdir=DIR]
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -161,8 +162,8 @@ def _evaluate(config, run, setup: Setup) -> dict[str, Any]:
                 known, unseen = (
                     embed(encoder, part.images) for part in (setup.known, setup.unseen)
                 )
-                for aggregation in settings.aggregations:
-                    values = _measure(config, setup, aggregation, known, unseen, seed)
+                measured = _measure(config, setup, settings.aggregations, known, unseen, seed)
+                for aggregation, values in measured.items():
                     found.setdefault(f"{name}/{aggregation}", []).append(values)
                 if (name, seed) == (settings.shown, config.seeds[0]):
                     bounds = _show(config, run, setup, unseen)
@@ -170,7 +171,7 @@ def _evaluate(config, run, setup: Setup) -> dict[str, Any]:
     controls = {}
     for name in settings.controls:
         known, unseen = CONTROLS[name](config, setup)
-        controls[name] = _measure(config, setup, "mean", known, unseen, 0)
+        controls[name] = _measure(config, setup, ("mean",), known, unseen, 0)["mean"]
     return {
         "dataset": config.data.name,
         "network": config.network.name,
@@ -186,23 +187,19 @@ def _evaluate(config, run, setup: Setup) -> dict[str, Any]:
     }
 
 
-def _measure(config, setup: Setup, name: str, known, unseen, seed: int) -> dict[str, float]:
-    """Metrics on groups of unseen classes, from vectors of known and unseen objects."""
-    aggregation, key = AGGREGATIONS[name], stream(config, "collections")
-    steps = config.evaluate.pooling_steps
-    params = train_pooling(
-        jax.random.fold_in(key, seed), aggregation, known, members_of(setup.known), steps=steps
-    )
+def _measure(config, setup: Setup, aggregations, known, unseen, seed: int):
+    """Aggregation → metrics on groups of unseen classes, from vectors of all objects."""
+    key = jax.random.fold_in(stream(config, "collections"), seed)
     halves, ways = split_halves(setup.unseen, config.seed), config.evaluate.ways
     accuracy = one_shot(unseen, members_of(setup.unseen), ways=ways, seed=config.seed)
-    return {
-        **group_metrics(
-            lambda members: group_vectors(aggregation, params, unseen, members),
-            setup.unseen,
-            halves,
-        ),
-        f"one_shot_{ways}way": accuracy,
-    }
+    measured = {}
+    for name in aggregations:
+        aggregation, steps = AGGREGATIONS[name], config.evaluate.pooling_steps
+        params = train_pooling(key, aggregation, known, members_of(setup.known), steps=steps)
+        vectors_of = partial(group_vectors, aggregation, params, unseen)
+        metrics = group_metrics(vectors_of, setup.unseen, halves)
+        measured[name] = {**metrics, f"one_shot_{ways}way": accuracy}
+    return measured
 
 
 def _show(config, run, setup: Setup, unseen: np.ndarray) -> dict[str, dict[str, float]]:

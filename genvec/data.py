@@ -96,11 +96,15 @@ def load_digits(
     Reference: Alpaydin & Kaynak 1998, UCI "Optical Recognition of Handwritten Digits" (test part).
     """
     del data_dir, progress
+    return _hold_out("digits", [str(digit) for digit in range(10)], *scanned_digits())
+
+
+def scanned_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [1797, 8, 8, 1] and digits int [1797] of `load_digits`, in the file's order."""
     from sklearn.datasets import load_digits as load_sklearn_digits
 
     bunch: Any = load_sklearn_digits()
-    images = np.round(bunch.images / 16 * 255).astype(np.uint8)[..., None]
-    return _hold_out("digits", [str(name) for name in bunch.target_names], images, bunch.target)
+    return np.round(bunch.images / 16 * 255).astype(np.uint8)[..., None], bunch.target
 
 
 def load_tfds(
@@ -172,9 +176,8 @@ def read_features(
     """
     import tensorflow_datasets as tfds
 
-    builder: Any = tfds.builder_from_directory(_prepared_folder(name, data_dir))
     decoders: Any = {"image": tfds.decode.SkipDecoding()}
-    source = builder.as_data_source(split, decoders=decoders)
+    source = _builder(name, data_dir).as_data_source(split, decoders=decoders)
     columns: dict[str, list[int]] = {feature: [] for feature in features}
     for start in range(0, len(source), CHUNK):
         for record in source.__getitems__(list(range(start, min(start + CHUNK, len(source))))):
@@ -183,12 +186,21 @@ def read_features(
     return {feature: np.array(column, np.int32) for feature, column in columns.items()}
 
 
-def feature_names(name: str, feature: str, *, data_dir: str | os.PathLike | None = None):
-    """The names that a prepared TFDS set gives to the numbers of a feature."""
+def feature_names(
+    name: str, feature: str, *, data_dir: str | os.PathLike | None = None
+) -> tuple[str, ...]:
+    """The names that a prepared TFDS set gives to the numbers of a feature.
+
+    Raises:
+      DatasetNotPrepared: see `load_dataset`.
+    """
+    return tuple(_builder(name, data_dir).info.features[feature].names)
+
+
+def _builder(name: str, data_dir: str | os.PathLike | None) -> Any:
     import tensorflow_datasets as tfds
 
-    builder: Any = tfds.builder_from_directory(_prepared_folder(name, data_dir))
-    return tuple(builder.info.features[feature].names)
+    return tfds.builder_from_directory(_prepared_folder(name, data_dir))
 
 
 def _decode(

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from genvec.data import Progress, feature_names, load_tfds, read_features
+from genvec.data import Progress, feature_names, load_tfds, read_features, scanned_digits
 from genvec.images import shrink_images
 from genvec.registry import lookup
 
@@ -109,15 +109,12 @@ def load_digit_collections(
     Reference: Alpaydin & Kaynak 1998, UCI "Optical Recognition of Handwritten Digits" (test part).
     """
     del data_dir, progress
-    from sklearn.datasets import load_digits
-
-    bunch: Any = load_digits()
-    images = np.round(bunch.images / 16 * 255).astype(np.uint8)[..., None]
+    images, digit_of = scanned_digits()
     parts = []
     for digits in (range(6), range(6, 10)):
         rows, group, group_class, names = [], [], [], []
         for k, digit in enumerate(digits):
-            scans = np.flatnonzero(bunch.target == digit)
+            scans = np.flatnonzero(digit_of == digit)
             for j, block in enumerate(np.array_split(scans, len(scans) // SCANS)):
                 rows.append(block)
                 group.append(np.full(len(block), len(names), np.int32))
