@@ -103,7 +103,7 @@ def _validate(config: Any) -> None:
 
 
 def _smoke(config: Any) -> None:
-    config.quick_compile = True
+    # not quick_compile: unoptimised, the gradient of the four blocks is not finite (to be found)
     config.network.args = {} if config.network.name == "efficientnet" else {"widths": (8, 8, 8, 8)}
     for entry in config.objectives.values():
         entry.train.steps = 3
