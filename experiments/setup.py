@@ -11,12 +11,13 @@ from ml_collections import ConfigDict
 from experiments.common import DecodingBar
 from genvec.classes import CLASSIFIERS, OPTIMISERS
 from genvec.controls import FITTED_CONTROLS
-from genvec.data import DatasetNotPrepared, class_indices, load_dataset
+from genvec.data import class_indices, load_dataset
 from genvec.encoders import ENCODERS
 from genvec.families import FAMILIES
 from genvec.images import shrink_images
 from genvec.mixtures import assign_splits
 from genvec.objectives import objective_name, weighted_sum
+from genvec.prepared import DatasetNotPrepared
 from genvec.registry import lookup
 from genvec.represent import REPRESENTATIONS
 from genvec.types import Dataset, Family, Split

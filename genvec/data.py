@@ -9,20 +9,18 @@ import hashlib
 import json
 import operator
 import os
-import re
 import struct
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from genvec.prepared import Progress, open_set, prepared_folder, read_images
 from genvec.registry import UnknownNameError, lookup
 from genvec.types import Dataset
-
-Progress = Callable[[int, int], None]  # (images decoded, images in all)
 
 HELDOUT_FRACTION = 0.2
 HELDOUT_SEED = 0
@@ -31,11 +29,6 @@ CACHE_FORMAT = (
 )
 # what numpy and zipfile raise on a file that is cut off or has wrong bytes
 DAMAGE = (ValueError, KeyError, EOFError, NotImplementedError, struct.error, zipfile.BadZipFile)
-CHUNK = 256  # records read together: twice as fast as one by one, and a step of the progress
-
-
-class DatasetNotPrepared(FileNotFoundError):  # noqa: N818 - a state, not a mistake
-    """A TFDS set that is not in its folder, or is there in a file format that cannot be read."""
 
 
 def load_dataset(
@@ -133,7 +126,7 @@ def load_tfds(
     Raises:
       DatasetNotPrepared: see `load_dataset`.
     """
-    folder = _prepared_folder(name, data_dir)
+    folder = prepared_folder(name, data_dir)
     options = [CACHE_FORMAT, name, label_feature, heldout_split, gray_copies]
     cache = _cache_folder() / f"{name}-{folder.name}-{_fingerprint(folder, options)[:16]}.npz"
     dataset = _read_cache(cache)
@@ -141,15 +134,12 @@ def load_tfds(
         return dataset
     cache.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that failing is early
 
-    import tensorflow_datasets as tfds  # a second to import, and not needed from the cache
-
-    # not tfds.data_source: it would try to download what it does not find
-    builder: Any = tfds.builder_from_directory(folder)
+    builder = open_set(folder)
     splits = ["train"] if heldout_split is None else ["train", heldout_split]
     sources = [builder.as_data_source(split) for split in splits]
     total, arrays, done = sum(map(len, sources)), [], 0
     for source in sources:
-        arrays.append(_decode(source, label_feature, gray_copies, progress, done, total))
+        arrays.append(read_images(source, label_feature, gray_copies, progress, done, total))
         done += len(source)
     class_names: list[str] = builder.info.features[label_feature].names
     if heldout_split is None:
@@ -158,69 +148,6 @@ def load_tfds(
         dataset = Dataset(name, tuple(class_names), *arrays[0], *arrays[1])
     _write_cache(cache, dataset)
     return dataset
-
-
-def read_features(
-    name: str,
-    split: str,
-    features: Sequence[str],
-    *,
-    data_dir: str | os.PathLike | None = None,
-) -> dict[str, np.ndarray]:
-    """Numbers that a prepared TFDS set keeps beside its images: feature → int [M].
-
-    In the order of `load_tfds`; no image is decoded.
-
-    Raises:
-      DatasetNotPrepared: see `load_dataset`.
-    """
-    import tensorflow_datasets as tfds
-
-    decoders: Any = {"image": tfds.decode.SkipDecoding()}
-    source = _builder(name, data_dir).as_data_source(split, decoders=decoders)
-    columns: dict[str, list[int]] = {feature: [] for feature in features}
-    for start in range(0, len(source), CHUNK):
-        for record in source.__getitems__(list(range(start, min(start + CHUNK, len(source))))):
-            for feature, column in columns.items():
-                column.append(int(record[feature]))
-    return {feature: np.array(column, np.int32) for feature, column in columns.items()}
-
-
-def feature_names(
-    name: str, feature: str, *, data_dir: str | os.PathLike | None = None
-) -> tuple[str, ...]:
-    """The names that a prepared TFDS set gives to the numbers of a feature.
-
-    Raises:
-      DatasetNotPrepared: see `load_dataset`.
-    """
-    return tuple(_builder(name, data_dir).info.features[feature].names)
-
-
-def _builder(name: str, data_dir: str | os.PathLike | None) -> Any:
-    import tensorflow_datasets as tfds
-
-    return tfds.builder_from_directory(_prepared_folder(name, data_dir))
-
-
-def _decode(
-    source: Any, label: str, gray_copies: bool, progress: Progress | None, done: int, total: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """A TFDS data source → images uint8 [M, H, W, C], labels int32 [M], in its order."""
-    *size, channels = source.dataset_info.features["image"].shape
-    images = np.empty((len(source), *size, 1 if gray_copies else channels), np.uint8)
-    labels = np.empty(len(source), np.int32)
-    for start in range(0, len(source), CHUNK):
-        stop = min(start + CHUNK, len(source))
-        records = source.__getitems__(list(range(start, stop)))
-        pixels = np.stack([record["image"] for record in records])
-        if gray_copies and (pixels != pixels[..., :1]).any():
-            raise ValueError(f"{source}: records {start}..{stop - 1} hold an image with colours")
-        images[start:stop] = pixels[..., :1] if gray_copies else pixels
-        labels[start:stop] = [record[label] for record in records]
-        if progress is not None:
-            progress(done + stop, total)
-    return images, labels
 
 
 def _hold_out(
@@ -236,46 +163,6 @@ def _hold_out(
         heldout[members[: round(HELDOUT_FRACTION * len(members))]] = True
     parts = images[~heldout], labels[~heldout], images[heldout], labels[heldout]
     return Dataset(name, tuple(class_names[int(index)] for index in present), *parts)
-
-
-def _prepared_folder(name: str, data_dir: str | os.PathLike | None) -> Path:
-    """The folder of the highest version of a set that is prepared as array_record."""
-    if data_dir is not None:
-        root, origin = Path(data_dir), "the argument data_dir"
-    elif os.environ.get("TFDS_DATA_DIR"):
-        root, origin = Path(os.environ["TFDS_DATA_DIR"]), "the variable TFDS_DATA_DIR"
-    else:
-        root, origin = Path("~/tensorflow_datasets"), "the default of TFDS"
-    root = root.expanduser().absolute()
-    infos = [
-        info
-        for info in (root / name).glob("*/dataset_info.json")
-        if re.fullmatch(r"\d+\.\d+\.\d+", info.parent.name)
-    ]
-    if not infos:
-        raise DatasetNotPrepared(
-            f"data set {name!r} is not prepared in {root} (from {origin}). "
-            f"This command prepares it there:\n  {_prepare_command(name, root)}"
-        )
-    info = max(infos, key=lambda path: [int(part) for part in path.parent.name.split(".")])
-    content = json.loads(info.read_text())
-    formats = [content.get("fileFormat", "tfrecord"), *content.get("alternativeFileFormats", [])]
-    if "array_record" not in formats:
-        raise DatasetNotPrepared(
-            f"data set {name!r} in {info.parent} (from {origin}) is prepared as "
-            f"{', '.join(formats)}; genvec reads array_record. "
-            "TFDS keeps one format a folder, so prepare it in another "
-            f"and name that as data_dir:\n  {_prepare_command(name, root / 'array_record')}"
-        )
-    return info.parent
-
-
-def _prepare_command(name: str, root: Path) -> str:
-    return (
-        "pip install 'genvec[prepare]' && python -c \"import tensorflow_datasets as tfds; "
-        f"tfds.builder({name!r}, data_dir={str(root)!r}, file_format='array_record')"
-        '.download_and_prepare()"'
-    )
 
 
 def _fingerprint(folder: Path, options: list[Any]) -> str:

@@ -29,10 +29,11 @@ from genvec.collections import (
     train_pooling,
     turned,
 )
+from genvec.collections.data import COLLECTIONS
 from genvec.collections.evaluate import draw_triples
 from genvec.collections.training import draw_objects, warp_images
-from genvec.data import DatasetNotPrepared
 from genvec.objectives import make_group_objective
+from genvec.prepared import DatasetNotPrepared
 
 SIZES = (3, 2, 4, 3, 5, 2)
 
@@ -104,6 +105,21 @@ def test_groups_that_are_too_small_are_named():
     with pytest.raises(ValueError, match=r"'g1' has 2 objects; a batch needs at least 3"):
         check_sizes(collections(), 3, "a batch")
     check_sizes(collections(), 2, "a batch")
+
+
+def test_parts_of_other_channels_are_refused(monkeypatch, trained):
+    known, unseen = load_collections("digits")
+    coloured = unseen._replace(images=unseen.images.repeat(3, axis=3))
+    for part, allowed in ((coloured, False), (unseen, True)):
+        monkeypatch.setitem(COLLECTIONS, "digits", lambda p=part, **_: (known, p))
+        if allowed:
+            assert load_collections("digits")[1] is unseen
+            continue
+        with pytest.raises(ValueError, match=r"digits has images of 8 × 8 × 1 .* and of 8 × 8 × 3"):
+            load_collections("digits")
+    c, objective, network, _, encoder, *_ = trained
+    with pytest.raises(ValueError, match=r"images of 4 × 4 × 3 do not fit the encoder"):
+        object_embedder(network, objective)(encoder, c.images.repeat(3, axis=3))
 
 
 def test_a_missing_set_says_how_to_prepare_it(tmp_path):

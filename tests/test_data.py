@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from genvec import data
-from genvec.data import DATASETS, DatasetNotPrepared, class_indices, load_dataset, load_tfds
+from genvec import data, prepared
+from genvec.data import DATASETS, class_indices, load_dataset, load_tfds
+from genvec.prepared import DatasetNotPrepared
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -117,7 +118,7 @@ def test_held_out_from_train(tiny_dir):
 
 
 def test_progress_counts_every_image_once(tiny_dir, monkeypatch):
-    monkeypatch.setattr(data, "CHUNK", 8)
+    monkeypatch.setattr(prepared, "CHUNK", 8)
     calls = []
     load_tfds("tiny_set", data_dir=tiny_dir, progress=lambda *args: calls.append(args))
     assert calls == [(8, 26), (16, 26), (20, 26), (26, 26)]
@@ -190,7 +191,7 @@ def test_highest_version_is_read(tmp_path):
         (tmp_path / "mnist" / version).mkdir(parents=True)
         info = tmp_path / "mnist" / version / "dataset_info.json"
         info.write_text('{"fileFormat": "array_record"}')
-    assert data._prepared_folder("mnist", tmp_path).name == "10.0.0"
+    assert prepared.prepared_folder("mnist", tmp_path).name == "10.0.0"
 
 
 def test_colours_are_not_gray_copies(tmp_path):
@@ -202,10 +203,10 @@ def test_colours_are_not_gray_copies(tmp_path):
 
     image = np.zeros((2, 2, 3), np.uint8)
     source = Source([{"image": image, "label": 0}])
-    assert data._decode(source, "label", True, None, 0, 1)[0].shape == (1, 2, 2, 1)
+    assert prepared.read_images(source, "label", True, None, 0, 1)[0].shape == (1, 2, 2, 1)
     image[1, 1, 2] = 1
     with pytest.raises(ValueError, match=r"records 0\.\.0 hold an image with colours"):
-        data._decode(source, "label", True, None, 0, 1)
+        prepared.read_images(source, "label", True, None, 0, 1)
 
 
 def test_class_indices():
@@ -230,11 +231,11 @@ def test_real_set(name, monkeypatch):
     if not os.environ.get("TFDS_DATA_DIR"):
         pytest.skip("TFDS_DATA_DIR is not set: no real TFDS sets to read")
     try:
-        folder = data._prepared_folder(name, None)
+        folder = prepared.prepared_folder(name, None)
     except DatasetNotPrepared:
         pytest.skip(f"{name} is not prepared in TFDS_DATA_DIR")
-    decode = data._decode
-    monkeypatch.setattr(data, "_decode", lambda source, *args: decode(Head(source), *args))
+    read_images = data.read_images
+    monkeypatch.setattr(data, "read_images", lambda source, *args: read_images(Head(source), *args))
     d = load_dataset(name)
     label = "alphabet" if name == "omniglot" else "label"
     builder = tfds.builder_from_directory(folder)

@@ -7,13 +7,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOUNDATION = {"types", "registry", "trees", "geometry"}
-BASE = {"data", "images", "networks", "symmetry", "objectives", "quality"}
+BASE = {"data", "prepared", "images", "networks", "symmetry", "objectives", "quality"}
 MAY_IMPORT = {
     "types": set(),
     "registry": set(),
     "trees": set(),
     "geometry": set(),
     **{name: FOUNDATION for name in BASE},
+    "data": FOUNDATION | {"prepared"},
     "families": FOUNDATION | {"networks", "quality"},
     "classes": FOUNDATION | {"data", "images", "networks"},
     "collections": FOUNDATION | BASE | {"train"},

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genvec.data import Progress, feature_names, load_tfds, read_features, scanned_digits
+from genvec.data import load_tfds, scanned_digits
 from genvec.images import shrink_images
+from genvec.prepared import Progress, feature_names, read_features
 from genvec.registry import lookup
 
 TURNS = 4  # by 0, 90, 180 and 270 degrees
@@ -52,11 +53,17 @@ def load_collections(
 
     Raises:
       KeyError: unknown name; the message lists the known ones.
-      ValueError: a size that is larger than the images.
+      ValueError: a size that is larger than the images, or parts whose images differ in shape.
       DatasetNotPrepared: see `genvec.data.load_dataset`.
     """
     load = lookup(COLLECTIONS, name, kind="set of collections")
     parts = load(data_dir=data_dir, progress=progress)
+    known, unseen = (" × ".join(map(str, part.images.shape[1:])) for part in parts)
+    if known != unseen:
+        raise ValueError(
+            f"{name} has images of {known} to learn from and of {unseen} to evaluate on; one "
+            "encoder takes one height, width and number of channels"
+        )
     if not size:
         return parts
     train, test = (part._replace(images=shrink_images(part.images, size)) for part in parts)

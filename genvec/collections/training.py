@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.errors import ScopeParamShapeError
 
 from genvec import trees
 from genvec.collections.data import Collections, Members, check_sizes, members_of
@@ -176,14 +177,25 @@ def warp_images(key: jax.Array, x: jax.Array, strength: float) -> jax.Array:
 def object_embedder(
     network: nn.Module, objective: GroupObjective
 ) -> Callable[[ObjectEncoder, np.ndarray], np.ndarray]:
-    """(encoder, images uint8 [M, H, W, C]) → vectors float32 [M, D'], for Euclidean distances."""
+    """(encoder, images uint8 [M, H, W, C]) → vectors float32 [M, D'], for Euclidean distances.
+
+    It raises ValueError for images of another shape than the encoder was trained on, as far as
+    the parameters tell: always for another number of channels.
+    """
 
     @jax.jit
     def embed(encoder, x):
         embeddings: Any = network.apply(encoder.variables, x.astype(jnp.float32) / 255)
         return objective.embed(encoder.objective, embeddings)
 
-    return lambda encoder, images: in_batches(partial(embed, encoder), images)
+    def embed_all(encoder, images):
+        try:
+            return in_batches(partial(embed, encoder), images)
+        except ScopeParamShapeError as error:
+            shape = " × ".join(map(str, images.shape[1:]))
+            raise ValueError(f"images of {shape} do not fit the encoder: {error}") from None
+
+    return embed_all
 
 
 def _encoder(training: Training) -> ObjectEncoder:
