@@ -16,6 +16,7 @@ from genvec.networks import (
     to_maps,
     upsample_conv,
 )
+from genvec.networks.conv_embedder import max_pool
 from genvec.symmetry import check_spec, permute, random_permutations
 
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -108,6 +109,21 @@ def test_unknown_padding_is_refused():
     x, kernel = drawn(CASES[0])
     with pytest.raises(ValueError, match="'REFLECT'; allowed: SAME, VALID"):
         conv_transpose(to_maps(x[0]), kernel[0], 2, "REFLECT")
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (5, 7), (1, 4), (3, 1), (1, 1)])
+def test_max_pool_against_a_loop(shape):
+    height, width = shape
+    x = np.random.default_rng(0).integers(0, 3, (2, height, width, 2)).astype(np.float32)
+    tall, wide = min(2, height), min(2, width)
+    for (b, i, j, c), found in np.ndenumerate(max_pool(jnp.asarray(x))):
+        block = x[b, i * tall : (i + 1) * tall, j * wide : (j + 1) * wide, c]
+        assert found == block.max()
+    # each block's gradient goes whole to one of its largest values, of which there are several
+    grads = np.asarray(jax.grad(lambda x: jnp.sum(max_pool(x)))(jnp.asarray(x)))
+    assert grads.sum() == max_pool(x).size and set(np.unique(grads)) <= {0.0, 1.0}
+    shared = np.asarray(jax.grad(lambda x: jnp.sum(jnp.max(x, axis=(1, 2))))(jnp.asarray(x)))
+    assert shape == (1, 1) or not set(np.unique(shared)) <= {0.0, 1.0}
 
 
 def test_attention_against_a_loop_over_images_and_pixels():

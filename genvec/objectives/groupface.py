@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from genvec.objectives.arcface import arcface_logits, check_margin, cross_entropy
+from genvec.objectives.arcface import CENTRE, arcface_logits, check_margin, cross_entropy
 from genvec.objectives.contract import GroupBatch, GroupObjective, check_batch, normalise
 
 
@@ -60,7 +60,7 @@ def groupface(
         }
         # so that a layer keeps the size of what it is given
         return {
-            "centres": drawn["centres"],
+            "centres": CENTRE * drawn["centres"],
             "maps": drawn["maps"] / dimension**0.5,
             "hidden": drawn["hidden"] * (2 / dimension) ** 0.5,
             "decision": drawn["decision"] / dimension**0.5,
