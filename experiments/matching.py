@@ -180,5 +180,15 @@ def _over_seeds(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str,
     return sections
 
 
+def check_matching(config) -> None:
+    """Raises ValueError, before any compute is spent, for what only this script needs."""
+    check(config)
+    unseen_classes(config)
+    if not config.mixtures.num_triplets:
+        raise ValueError(
+            "config.mixtures.num_triplets is 0; the sum of two models needs at least 2 triplets"
+        )
+
+
 if __name__ == "__main__":
-    main(run_stage)
+    main(run_stage, check_matching)

@@ -10,11 +10,21 @@ import pytest
 from conftest import random_params, script
 from PIL import Image
 
+from configs.unseen import get_config
+from experiments.matching import check_matching
 from genvec import matching, quality
 from genvec.evaluate import retrieved
 from genvec.mixtures import spread, unseen_mixtures
 from genvec.networks import initialise
 from genvec.represent import Context, graph
+
+
+def test_sums_need_triplets():
+    config = get_config("smoke")
+    check_matching(config)
+    config.mixtures.num_triplets = 0
+    with pytest.raises(ValueError, match=r"num_triplets is 0; .* needs at least 2 triplets"):
+        check_matching(config)
 
 
 def test_retrieved_by_hand():
