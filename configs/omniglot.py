@@ -25,17 +25,24 @@ from configs.variants import vary
 POSITIVES = {"groups": 32, "objects": 4}
 MANY_GROUPS = {"groups": 128, "objects": 1}
 TWO_VIEWS = {"groups": 64, "objects": 1}
-SMOG = {"num_collections": 256, "momentum": 0.9, "regroup_every": 20}
 OBJECTIVES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "triplet": ("triplet", {"margin": 4.0}, POSITIVES),
     "triplet_semi_hard": ("triplet", {"margin": 4.0, "mining": "semi_hard"}, POSITIVES),
     "info_nce": ("info_nce", {}, TWO_VIEWS),
-    "collection_item": ("collection_item", SMOG, {**TWO_VIEWS, "learning_rate": 2e-3}),
-    "collection_collection": ("collection_collection", SMOG, {**TWO_VIEWS, "learning_rate": 2e-3}),
+    "collection_item": (
+        "collection_item",
+        {"num_collections": 64, "momentum": 0.9, "regroup_every": 20},
+        {**TWO_VIEWS, "learning_rate": 1e-3},
+    ),
+    "collection_collection": (
+        "collection_collection",
+        {"num_collections": 256, "momentum": 0.5, "regroup_every": 20, "temperature": 0.2},
+        {**TWO_VIEWS, "learning_rate": 1e-3},
+    ),
     "arcface": ("arcface", {"margin": 0.2}, {**MANY_GROUPS, "learning_rate": 1e-2}),
     "groupface": ("groupface", {"margin": 0.2}, {**MANY_GROUPS, "learning_rate": 1e-2}),
     "group_loss": ("group_loss", {}, POSITIVES),
-    "mahalanobis_siamese": ("mahalanobis_siamese", {}, POSITIVES),
+    "mahalanobis_siamese": ("mahalanobis_siamese", {"margin": 10.0}, POSITIVES),
     "mahalanobis_triplet": ("mahalanobis_triplet", {}, POSITIVES),
     "gaussian_triplet": ("gaussian_triplet", {}, POSITIVES),
 }
