@@ -9,6 +9,7 @@ from jax import lax
 
 from genvec.families import FAMILIES
 from genvec.networks import (
+    ConvEmbedder,
     SelfAttention,
     conv,
     conv_transpose,
@@ -124,6 +125,21 @@ def test_max_pool_against_a_loop(shape):
     assert grads.sum() == max_pool(x).size and set(np.unique(grads)) <= {0.0, 1.0}
     shared = np.asarray(jax.grad(lambda x: jnp.sum(jnp.max(x, axis=(1, 2))))(jnp.asarray(x)))
     assert shape == (1, 1) or not set(np.unique(shared)) <= {0.0, 1.0}
+
+
+def test_normed_vectors_point_in_all_directions():
+    x = jax.random.uniform(jax.random.key(0), (64, 6, 6, 1))
+    spread = {}
+    for normed in (True, False):
+        network = ConvEmbedder(4, widths=(8, 8), output_norm=normed)
+        y, _ = network.init_with_output(jax.random.key(1), x)  # as in training: of this batch
+        spread[normed] = float(
+            jnp.linalg.norm(jnp.mean(y / jnp.linalg.norm(y, axis=1)[:, None], 0))
+        )
+        if normed:
+            np.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-5)
+            np.testing.assert_allclose(y.std(axis=0), 1, rtol=1e-2)
+    assert spread[True] < 0.3 and spread[False] > 0.8
 
 
 def test_attention_against_a_loop_over_images_and_pixels():
