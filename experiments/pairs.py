@@ -74,24 +74,22 @@ class TestPairs:
         """Generated images against the images of data sets, without any encoder."""
         generated, real = self._generated(), _gaussians(self.sets)
         found = {"moments of samples": {}, "FID": {}}
-        for name, query in self.queries.items():
-            own = trees.take(generated, slice(query.sets.start, query.sets.stop))
-            sets = trees.take(real, query.sets)
-            spread = [
-                (x.mean, np.sqrt(np.diagonal(x.covariance, axis1=1, axis2=2))) for x in (own, sets)
-            ]
-            distances = {
-                "moments of samples": moment_distances(*spread),
-                "FID": frechet_distances(own, sets),
-            }
-            compared = [trees.take(own, part) for part in query.pairs]
-            between = {
-                "moments of samples": moment_distances(spread[0], spread[0])[*query.pairs],
-                "FID": np.asarray(jax.jit(jax.vmap(quality.frechet_distance))(*compared)),
-            }
-            for control in found:
-                found[control][f"retrieval_{name}"] = retrieved(distances[control])
-                found[control][f"distances_{name}"] = _correlation(between[control], query)
+        with bar(len(self.rows), "FID of all pairs", "member") as progress:
+            for name, query in self.queries.items():
+                own, sets = trees.take(generated, query.sets), trees.take(real, query.sets)
+                near, far = _spread(own), _spread(sets)
+                distances = {
+                    "moments of samples": moment_distances(near, far),
+                    "FID": frechet_distances(own, sets, on_row=progress.update),
+                }
+                compared = [trees.take(own, part) for part in query.pairs]
+                between = {
+                    "moments of samples": moment_distances(near, near)[*query.pairs],
+                    "FID": np.asarray(jax.jit(jax.vmap(quality.frechet_distance))(*compared)),
+                }
+                for control in found:
+                    found[control][f"retrieval_{name}"] = retrieved(distances[control])
+                    found[control][f"distances_{name}"] = _correlation(between[control], query)
         return found
 
     def _generated(self) -> quality.Moments:
@@ -110,6 +108,11 @@ class TestPairs:
                 parts.append(jax.device_get(moments(self.keys[part], *trees.take(members, part))))
                 progress.update(min(WIDTH, len(self.rows) - progress.n))
         return trees.take(trees.concatenate(parts), slice(0, len(self.rows)))
+
+
+def _spread(moments: quality.Moments) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations of features, without how they go together."""
+    return moments.mean, np.sqrt(np.diagonal(moments.covariance, axis1=1, axis2=2))
 
 
 def _gaussians(sets: np.ndarray) -> quality.Moments:

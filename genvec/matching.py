@@ -106,10 +106,19 @@ def moment_distances(
     return np.stack([np.linalg.norm(columns - row, axis=1) for row in rows])
 
 
-def frechet_distances(first: Moments, second: Moments) -> np.ndarray:
-    """Fréchet distances [n, m] between Gaussians with leading axes n and m."""
+def frechet_distances(
+    first: Moments, second: Moments, *, on_row: Callable[[], object] = lambda: None
+) -> np.ndarray:
+    """Fréchet distances [n, m] between Gaussians with leading axes n and m.
+
+    `on_row` is called after each of the n rows: a decomposition of every pair takes its time.
+    """
     of_row = jax.jit(jax.vmap(frechet_distance, in_axes=(None, 0)))
-    return np.stack([of_row(Moments(*row), second) for row in zip(*first, strict=True)])
+    rows = []
+    for row in zip(*first, strict=True):
+        rows.append(np.asarray(of_row(Moments(*row), second)))
+        on_row()
+    return np.stack(rows)
 
 
 def sum_angles(triplets: np.ndarray, *, seed: int) -> dict[str, float]:
