@@ -52,6 +52,13 @@ def test_every_objective_is_compared():
     assert {entry.objective for entry in objectives.values()} == set(GROUP_OBJECTIVES)
 
 
+@pytest.mark.parametrize("variant", ["", "compare", "seed", "validate", "smoke"])
+def test_variants_of_the_digits_fit_them(variant):
+    setup = check(digits(variant))
+    classes = "45" if variant == "validate" else "6789"  # those of evaluation are left alone
+    assert "".join(setup.unseen.class_names) == classes
+
+
 def test_objectives_with_every_aggregation(compared):
     run, printed, _ = compared
     metrics = json.loads((run / "metrics.json").read_text())
