@@ -71,7 +71,7 @@ def default() -> ConfigDict:
     }
     config.dimension = 64
     config.seeds = (0,)
-    config.objectives = {"triplet_semi_hard": objective("triplet_semi_hard", steps=4_500)}
+    config.objectives = {"triplet_semi_hard": objective("triplet_semi_hard", steps=6_000)}
     config.evaluate = {
         "aggregations": ("mean", "medoid", "geometric_median", "normalised_mean", "attention"),
         "controls": ("pixels", "pca", "untrained"),
