@@ -112,7 +112,7 @@ class TestPairs:
 
 def _spread(moments: quality.Moments) -> tuple[np.ndarray, np.ndarray]:
     """Means and standard deviations of features, without how they go together."""
-    return moments.mean, np.sqrt(np.diagonal(moments.covariance, axis1=1, axis2=2))
+    return np.asarray(moments.mean), np.sqrt(np.diagonal(moments.covariance, axis1=1, axis2=2))
 
 
 def _gaussians(sets: np.ndarray) -> quality.Moments:
