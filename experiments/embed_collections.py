@@ -154,14 +154,14 @@ def _evaluate(config, run, setup: Setup) -> dict[str, Any]:
     settings = config.evaluate
     found: dict[str, list[dict[str, float]]] = {}
     bounds = {}
+    learns = any(AGGREGATIONS[name].init for name in settings.aggregations)
     with bar(len(setup.objectives) * len(config.seeds), "evaluating", "encoder") as progress:
         for name, objective in setup.objectives.items():
             embed = object_embedder(setup.network, objective)
             for seed in config.seeds:
                 encoder = _load(run, name, seed)
-                known, unseen = (
-                    embed(encoder, part.images) for part in (setup.known, setup.unseen)
-                )
+                unseen = embed(encoder, setup.unseen.images)
+                known = embed(encoder, setup.known.images) if learns else unseen[:0]
                 measured = _measure(config, setup, settings.aggregations, known, unseen, seed)
                 for aggregation, values in measured.items():
                     found.setdefault(f"{name}/{aggregation}", []).append(values)
