@@ -161,7 +161,7 @@ def _evaluate(config, run, setup: Setup) -> dict[str, Any]:
             for seed in config.seeds:
                 encoder = _load(run, name, seed)
                 unseen = embed(encoder, setup.unseen.images)
-                known = embed(encoder, setup.known.images) if learns else unseen[:0]
+                known = embed(encoder, setup.known.images) if learns else None
                 measured = _measure(config, setup, settings.aggregations, known, unseen, seed)
                 for aggregation, values in measured.items():
                     found.setdefault(f"{name}/{aggregation}", []).append(values)
@@ -170,8 +170,8 @@ def _evaluate(config, run, setup: Setup) -> dict[str, Any]:
                 progress.update()
     controls = {}
     for name in settings.controls:
-        known, unseen = CONTROLS[name](config, setup)
-        controls[name] = _measure(config, setup, ("mean",), known, unseen, 0)["mean"]
+        unseen = CONTROLS[name](config, setup)
+        controls[name] = _measure(config, setup, ("mean",), None, unseen, 0)["mean"]
     return {
         "dataset": config.data.name,
         "network": config.network.name,
@@ -188,7 +188,10 @@ def _evaluate(config, run, setup: Setup) -> dict[str, Any]:
 
 
 def _measure(config, setup: Setup, aggregations, known, unseen, seed: int):
-    """Aggregation → metrics on groups of unseen classes, from vectors of all objects."""
+    """Aggregation → metrics on groups of unseen classes, from vectors of all objects.
+
+    `known`, vectors of the objects to learn from, is read by aggregations that learn alone.
+    """
     key = jax.random.fold_in(stream(config, "collections"), seed)
     halves, ways = split_halves(setup.unseen, config.seed), config.evaluate.ways
     accuracy = one_shot(unseen, members_of(setup.unseen), ways=ways, seed=config.seed)
@@ -232,11 +235,12 @@ def _over_seeds(values: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _pixels(config, setup: Setup):
-    return pixel_vectors(setup.known.images), pixel_vectors(setup.unseen.images)
+    return pixel_vectors(setup.unseen.images)
 
 
 def _principal_components(config, setup: Setup):
-    return principal_components(*_pixels(config, setup), config.dimension)
+    known = pixel_vectors(setup.known.images)
+    return principal_components(known, _pixels(config, setup), config.dimension)[1]
 
 
 def _untrained(config, setup: Setup):
@@ -246,9 +250,7 @@ def _untrained(config, setup: Setup):
     variables = initialise(setup.network, key, np.zeros((1, *shape), np.float32))
     objective = make_group_objective("triplet", config.dimension, 2, {})
     embed = object_embedder(setup.network, objective)
-    return tuple(
-        embed(ObjectEncoder(variables, {}), part.images) for part in (setup.known, setup.unseen)
-    )
+    return embed(ObjectEncoder(variables, {}), setup.unseen.images)
 
 
 CONTROLS = {"pixels": _pixels, "pca": _principal_components, "untrained": _untrained}

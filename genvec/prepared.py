@@ -115,7 +115,7 @@ def read_features(
     In the order of `read_images`; no image is decoded.
 
     Raises:
-      DatasetNotPrepared: see `load_dataset`.
+      DatasetNotPrepared: see `prepared_folder`.
     """
     import tensorflow_datasets as tfds
 
@@ -136,6 +136,6 @@ def feature_names(
     """The names that a prepared TFDS set gives to the numbers of a feature.
 
     Raises:
-      DatasetNotPrepared: see `load_dataset`.
+      DatasetNotPrepared: see `prepared_folder`.
     """
     return tuple(open_set(prepared_folder(name, data_dir)).info.features[feature].names)
