@@ -1,9 +1,14 @@
-"""Stage 1: choose the K classes, and train the classifier of images that later stages use."""
+"""Stage 1: choose the K classes, and train the classifier of images that later stages use.
+
+`config.classifiers.chooser` learns all classes of the data set, `counter` those chosen; without a
+`counter` the chooser counts.
+"""
 
 import jax
 import numpy as np
 
 from experiments.common import bar, clock, stream
+from experiments.environment import environment
 from experiments.setup import check, chosen_classes, unseen_classes
 from experiments.start import main
 from experiments.unfinished import Unfinished
@@ -15,6 +20,7 @@ from genvec.classes import (
     classifier_from,
     distance_matrix,
     farthest_classes,
+    only_classes,
     predict,
     train_classifier,
 )
@@ -23,6 +29,7 @@ from genvec.store import (
     discard_tree,
     load_tree,
     read_json,
+    record_path,
     save_tree,
     write_json,
 )
@@ -34,15 +41,17 @@ def run_stage(config, run) -> None:
     dataset = check(config).dataset
     with clock(run, "classes"):
         indices, distances, reached = chosen_classes(config, dataset), None, {}
+        if indices is None or "counter" not in config.classifiers:
+            chooser, reached["chooser"] = _trained(config, "chooser", run, dataset)
         if indices is None:
-            chooser, reached["chooser"] = _train(config, "chooser", run, dataset)
             logits = predict(chooser, dataset.images)
             embeddings = class_embeddings(logits, dataset.labels, len(dataset.class_names))
             distances = distance_matrix(embeddings)
             indices = farthest_classes(distances, config.classes.num)
-        unseen = unseen_classes(config)
-        seen = [i for i in indices if dataset.class_names[i] not in unseen]
-        _, reached["counter"] = _train(config, "counter", run, _only(dataset, seen))
+        if "counter" in config.classifiers:
+            unseen = unseen_classes(config)
+            seen = [i for i in indices if dataset.class_names[i] not in unseen]
+            _, reached["counter"] = _trained(config, "counter", run, _only(dataset, seen))
         write_json(
             run.classes,
             {
@@ -52,12 +61,21 @@ def run_stage(config, run) -> None:
                 "class_names": dataset.class_names,
                 "distances": distances,
                 "classifier_accuracy": reached,
+                "environment": environment(),
             },
         )
 
 
+def _trained(config, role, run, dataset):
+    """A classifier, trained unless it is on disk, and its accuracy on held-out images."""
+    if not record_path(run.classifiers / role).exists():
+        _train(config, role, run, dataset)
+    classifier = _load(config, role, run, len(dataset.class_names))
+    logits = predict(classifier, dataset.heldout_images)
+    return classifier, accuracy(logits, dataset.heldout_labels)
+
+
 def _train(config, role, run, dataset):
-    """A trained classifier and its accuracy on held-out images."""
     entry = config.classifiers[role]
     network = CLASSIFIERS[entry.network](len(dataset.class_names), **entry.args)
     with bar(entry.train.num_steps, f"classifier {role}", "step") as progress:
@@ -73,8 +91,6 @@ def _train(config, role, run, dataset):
         )
     save_tree(run.classifiers / role, classifier.variables)
     discard_tree(unfinished.path)
-    logits = predict(classifier, dataset.heldout_images)
-    return classifier, accuracy(logits, dataset.heldout_labels)
 
 
 def _only(dataset, indices):
@@ -91,10 +107,18 @@ def _only(dataset, indices):
 
 def load_counter(config, run) -> Classifier:
     """The classifier of the chosen classes, without those held out, from disk."""
-    entry = config.classifiers.counter
-    num_classes = len(read_json(run.classes)["classes"]) - len(unseen_classes(config))
+    known = read_json(run.classes)
+    if "counter" in config.classifiers:
+        num_classes = len(known["classes"]) - len(unseen_classes(config))
+        return _load(config, "counter", run, num_classes)
+    chooser = _load(config, "chooser", run, len(known["class_names"]))
+    return only_classes(chooser, known["indices"])
+
+
+def _load(config, role, run, num_classes):
+    entry = config.classifiers[role]
     network = CLASSIFIERS[entry.network](num_classes, **entry.args)
-    return classifier_from(network, load_tree(run.classifiers / "counter"))
+    return classifier_from(network, load_tree(run.classifiers / role))
 
 
 if __name__ == "__main__":

@@ -91,6 +91,8 @@ def check(config: Any) -> Setup:
             raise ValueError(
                 f"{num_classes} classes of {dataset.name}; allowed: 2..{len(dataset.class_names)}"
             )
+        if unseen_classes(config) and "counter" not in config.classifiers:
+            raise ValueError("classes never seen need a classifiers.counter that has not seen them")
         for entry in config.classifiers.values():
             lookup(CLASSIFIERS, entry.network, kind="classifier")(num_classes, **entry.args)
             lookup(OPTIMISERS, entry.train.get("optimiser", "adamw"), kind="optimiser")

@@ -18,7 +18,9 @@ from genvec.classes import (
     classifier_from,
     distance_matrix,
     farthest_classes,
+    features,
     mirror_images,
+    only_classes,
     predict,
     shift_images,
     train_classifier,
@@ -78,6 +80,18 @@ def test_predict_is_one_image_at_a_time(digits, trained):
     train_apply = jax.jit(lambda variables: network.apply(variables, x, mutable=["batch_stats"]))
     train_logits, _ = train_apply(classifier.variables)
     assert np.abs(train_logits[0] - whole[2]).max() > 0.1
+
+
+def test_only_classes_are_columns_of_the_logits(digits, trained):
+    _, classifier, _ = trained
+    images = digits.heldout_images[:5]
+    whole, some = (predict(c, images) for c in (classifier, only_classes(classifier, (4, 1))))
+    np.testing.assert_allclose(some, whole[:, [4, 1]], rtol=1e-5, atol=1e-5)
+    assert np.abs(some - whole[:, [1, 4]]).max() > 1, "control: the order of the classes"
+    x = jnp.asarray(images / 255.0, jnp.float32)
+    np.testing.assert_array_equal(
+        features(only_classes(classifier, (4, 1)), x), features(classifier, x)
+    )
 
 
 def test_resnet_shapes():

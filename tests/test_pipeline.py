@@ -181,6 +181,47 @@ def test_explicit_classes_need_no_resnet(tmp_path):
     assert chosen["distances"] is None and not (tmp_path / "classifiers" / "chooser").exists()
 
 
+def test_without_a_counter_the_chooser_counts(tmp_path):
+    sys.path.insert(0, str(ROOT))
+    from configs.digits import get_config
+    from experiments import classes
+    from genvec.classes import CLASSIFIERS, classifier_from, predict
+    from genvec.data import load_dataset
+    from genvec.store import RunFolder, load_tree, read_json
+
+    config = get_config("smoke")
+    del config.classifiers.counter
+    run = RunFolder(tmp_path)
+    classes.run_stage(config, run)
+    chosen = read_json(run.classes)
+    assert set(chosen["classifier_accuracy"]) == {"chooser"}
+    images = load_dataset("digits").heldout_images[:4]
+    chooser = classifier_from(
+        CLASSIFIERS["resnet"](10, **config.classifiers.chooser.args),
+        load_tree(run.classifiers / "chooser"),
+    )
+    counter = classes.load_counter(config, run)
+    logits = predict(chooser, images)[:, chosen["indices"]]
+    np.testing.assert_allclose(predict(counter, images), logits, rtol=1e-4, atol=1e-5)
+    # what is trained is not trained again
+    run.classes.unlink()
+    config.classifiers.chooser.train.num_steps = 10**9
+    classes.run_stage(config, run)
+    assert read_json(run.classes)["distances"] == chosen["distances"]
+
+
+def test_classes_never_seen_need_a_counter_of_their_own():
+    sys.path.insert(0, str(ROOT))
+    from configs.unseen import get_config
+    from experiments.setup import check
+
+    config = get_config("smoke")
+    check(config)
+    config.classifiers = {"chooser": config.classifiers.counter}
+    with pytest.raises(ValueError, match="counter that has not seen them"):
+        check(config)
+
+
 def test_unknown_objective_and_variant_list_the_known_ones():
     sys.path.insert(0, str(ROOT))
     from configs.digits import VARIANTS, get_config

@@ -1,6 +1,6 @@
 """Classifiers of images: trained here, so that features and counts need nothing from elsewhere."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -61,6 +61,14 @@ def classifier_from(network: nn.Module, variables: Mapping[str, Any]) -> Classif
         return network.apply(variables, x)
 
     return Classifier(variables, apply)
+
+
+def only_classes(classifier: Classifier, indices: Sequence[int]) -> Classifier:
+    """The same classifier told that no other classes are possible: logits [B, len(indices)]."""
+    columns = jnp.asarray(indices)
+    return classifier._replace(
+        apply=lambda variables, x: classifier.apply(variables, x)[:, columns]
+    )
 
 
 def train_classifier(
