@@ -45,10 +45,12 @@ def _train(config, run, setup, entry, seed, zoo, used: Context) -> None:
     is_train = (zoo.members["split"] == "train").to_numpy()
     represented = represent(entry.representation, zoo.params, zoo.state, used)
     normaliser = fit_normaliser(trees.take(represented, is_train), setup.family.spec)
-    inputs, prepare = normaliser(represented), None
     if entry.augment > 0:  # parameters are drawn, augmented and only then represented
         inputs = zoo.params, zoo.state
         prepare = partial(_augmented, setup, entry, normaliser, used)
+    else:
+        inputs, prepare = normaliser(represented), None
+    del represented  # it may be as large as the zoo
     targets = to_sphere(mixtures(zoo.members))
     train, val = (
         Examples(trees.take(inputs, rows), targets[rows]) for rows in (is_train, ~is_train)

@@ -4,7 +4,7 @@ Every control has the skeleton `fn(train, val, features [n, P]) → [n, K]` on t
 the unit sphere; what it has to choose it chooses by the mean angle on `val`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +19,7 @@ from genvec.geometry import angle_deg, to_sphere
 from genvec.types import Params, State
 
 ALPHAS = np.logspace(6, -2, 9)  # eigenvalues of standardised features average max(n, P) ≈ 10³–10⁴
+ROWS, COLUMNS = 256, 4_096  # of features that ridge holds in double precision at once
 BOOSTING: dict[str, Any] = {
     "max_iter": 400,  # the most rounds; how many are used is chosen on val
     "max_leaf_nodes": 15,  # half of the default, and a quarter of the bins: as good in a third
@@ -94,39 +95,68 @@ def ridge(train: Labelled, val: Labelled, features: np.ndarray) -> np.ndarray:
     their calibration, the linear inverse of the classifier's confusions.
     """
     _check_features(train, val, features)
-    mean = train.features.mean(axis=0, dtype=np.float64)
-    scale = train.features.std(axis=0, dtype=np.float64)
-    scale = np.where(scale > 1e-6 * np.abs(mean), scale, np.inf)  # constant columns carry nothing
-    x, x_val, x_new = ((f - mean) / scale for f in (train.features, val.features, features))
+    mean, std = trees.mean_and_std(train.features)
+    scale = np.where(std > 1e-6 * np.abs(mean), std, np.inf)  # constant columns carry nothing
+    x, x_val, x_new = (
+        Standardised(f, mean, scale) for f in (train.features, val.features, features)
+    )
     targets = np.stack([to_sphere(train.mixtures), train.mixtures]).astype(np.float64)
-    offset = targets.mean(axis=1, keepdims=True)  # [2, 1, K]
-    centred = np.concatenate([*(targets - offset)], axis=1)  # [n, 2K]: one factorisation for both
+    offset = targets.mean(axis=1)  # [2, K]
+    centred = np.concatenate([*(targets - offset[:, None])], axis=1)  # [n, 2K]: solved together
+    weights = ridge_weights(x, centred, ALPHAS)
 
-    best_angle, best_prediction = np.inf, np.empty(0)
-    for weights in ridge_weights(x, centred, ALPHAS):
-        for weight, intercept in zip(np.split(weights, 2, axis=1), offset, strict=True):
-            angle = angle_deg(project_to_sphere(x_val @ weight + intercept), val.mixtures).mean()
-            if angle < best_angle:
-                best_angle, best_prediction = angle, x_new @ weight + intercept
-    return project_to_sphere(best_prediction)
+    def predictions(x: Standardised) -> np.ndarray:  # [n, A, 2, K]
+        return x.times(weights).reshape(len(x.features), len(ALPHAS), *offset.shape) + offset
+
+    angles = angle_deg(project_to_sphere(predictions(x_val)), val.mixtures[:, None, None])
+    best = np.unravel_index(np.argmin(angles.mean(axis=0)), angles.shape[1:])
+    return project_to_sphere(predictions(x_new)[:, *best])
 
 
-def ridge_weights(x: np.ndarray, y: np.ndarray, alphas: Iterable[float]) -> Iterator[np.ndarray]:
-    """argmin_W ‖x W − y‖² + α‖W‖² for one α after another: x [n, P], y [n, T] centred → [P, T].
+class Standardised(NamedTuple):
+    """x = (features − mean) / scale in double precision, but never all of it at once."""
+
+    features: np.ndarray  # [n, P]
+    mean: np.ndarray  # [P]
+    scale: np.ndarray  # [P]
+
+    def rows(self) -> Iterator[np.ndarray]:
+        """x, `ROWS` rows at a time."""
+        for i in range(0, len(self.features), ROWS):
+            yield (self.features[i : i + ROWS] - self.mean) / self.scale
+
+    def columns(self) -> Iterator[np.ndarray]:
+        """x, `COLUMNS` columns at a time."""
+        for i in range(0, self.features.shape[1], COLUMNS):
+            part = slice(i, i + COLUMNS)
+            yield (self.features[:, part] - self.mean[part]) / self.scale[part]
+
+    def times(self, weights: np.ndarray) -> np.ndarray:
+        """x @ weights."""
+        return np.concatenate([rows @ weights for rows in self.rows()])
+
+
+def ridge_weights(x: Standardised, y: np.ndarray, alphas: Sequence[float]) -> np.ndarray:
+    """argmin_W ‖x W − y‖² + α‖W‖² for each α: x [n, P], y [n, T] centred → [P, A · T], α by α.
 
     Through the smaller of the two Gram matrices, formed once, and a Cholesky factorisation for each
     α: at n = 6,400 one takes 1.6 s, an eigendecomposition that would serve all α 32 s.
     """
-    num, num_features = x.shape
-    dual = num < num_features
-    gram = x @ x.T if dual else x.T @ x
-    right = y if dual else x.T @ y
+    dual = len(y) < x.features.shape[1]
+    if dual:
+        gram, right = sum(part @ part.T for part in x.columns()), y
+    else:
+        gram = sum(part.T @ part for part in x.rows())
+        starts = range(ROWS, len(y), ROWS)
+        right = sum(p.T @ q for p, q in zip(x.rows(), np.split(y, starts), strict=True))
     diagonal = np.diagonal(gram).copy()
+    solutions = []
     for alpha in alphas:
         np.fill_diagonal(gram, diagonal + alpha)
         factor = scipy.linalg.cho_factor(gram, check_finite=False)
-        solution = scipy.linalg.cho_solve(factor, right, check_finite=False)
-        yield x.T @ solution if dual else solution
+        solutions.append(scipy.linalg.cho_solve(factor, right, check_finite=False))
+    solution = np.concatenate(solutions, axis=1)
+    return np.concatenate([part.T @ solution for part in x.columns()]) if dual else solution
 
 
 def boosted(train: Labelled, val: Labelled, features: np.ndarray) -> np.ndarray:

@@ -228,14 +228,15 @@ def fit_normaliser(features: Features, spec: Spec) -> Normaliser:
 
 def _moments_over(x: Any) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each entry over the members [N, ..]."""
-    mean, std = np.mean(x, axis=0, dtype=np.float64), np.std(x, axis=0, dtype=np.float64)
+    mean, std = trees.mean_and_std(x)
     std = np.where(std > 1e-6, std, 1.0)  # a constant feature stays constant instead of exploding
     return np.asarray(mean, np.float32), np.asarray(std, np.float32)
 
 
 def _scale_over(x: Array) -> tuple[np.ndarray, np.ndarray]:
     """Zero and the root mean square of each feature, over all axes but the last."""
-    rms = np.sqrt(np.mean(np.square(x, dtype=np.float64), axis=tuple(range(x.ndim - 1))))
+    rows = (np.square(row, dtype=np.float64).reshape(-1, x.shape[-1]).mean(axis=0) for row in x)
+    rms = np.sqrt(sum(rows) / len(x))
     rms = np.asarray(np.where(rms > 1e-6, rms, 1.0), np.float32)
     return np.zeros_like(rms), rms
 

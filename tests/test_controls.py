@@ -68,11 +68,20 @@ def test_ridge_is_that_of_scikit_learn_with_the_best_alpha_of_val(num_features):
 
 
 @pytest.mark.parametrize("num, num_features", [(40, 7), (7, 40)])
-def test_ridge_weights_are_least_squares_on_the_augmented_system(num, num_features):
+@pytest.mark.parametrize("block", [16, 100])
+def test_ridge_weights_are_least_squares_on_the_augmented_system(
+    num, num_features, block, monkeypatch
+):
+    monkeypatch.setattr(controls, "ROWS", block)
+    monkeypatch.setattr(controls, "COLUMNS", block)
     random = np.random.default_rng(0)
     x, y = random.normal(size=(num, num_features)), random.normal(size=(num, 2))
     alphas = [100.0, 0.01]
-    for alpha, weights in zip(alphas, controls.ridge_weights(x, y, alphas), strict=True):
+    standardised = controls.Standardised(
+        5 + 2 * x, np.full(num_features, 5), np.full(num_features, 2)
+    )
+    found = np.split(controls.ridge_weights(standardised, y, alphas), 2, axis=1)
+    for alpha, weights in zip(alphas, found, strict=True):
         tall = np.concatenate([x, np.sqrt(alpha) * np.eye(num_features)])
         expected, *_ = np.linalg.lstsq(tall, np.concatenate([y, np.zeros((num_features, 2))]))
         np.testing.assert_allclose(weights, expected, rtol=1e-8, atol=1e-12)

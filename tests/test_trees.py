@@ -1,3 +1,5 @@
+import tracemalloc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,3 +64,15 @@ def test_lookup_lists_what_is_known():
     assert lookup({"b": 1, "a": 2}, "a", kind="letter") == 2
     with pytest.raises(UnknownNameError, match=r"^unknown letter 'c'; known: a, b$"):
         lookup({"b": 1, "a": 2}, "c", kind="letter")
+
+
+def test_mean_and_std_need_no_copy_in_double_precision():
+    x = np.random.default_rng(0).normal(3, 2, (1_000, 50, 20)).astype(np.float32)
+    tracemalloc.start()
+    mean, std = trees.mean_and_std(x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    expected = x.astype(np.float64).mean(axis=0), x.astype(np.float64).std(axis=0)
+    assert peak < x.nbytes / 2 < tracemalloc.get_traced_memory()[1], "control: a copy would show"
+    tracemalloc.stop()
+    np.testing.assert_allclose((mean, std), expected, rtol=1e-12)
