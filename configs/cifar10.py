@@ -126,6 +126,7 @@ def _small(config: Any) -> None:
     config.classifiers.chooser.train.num_steps = 1_500
     config.mixtures.update({"num": 220, "num_triplets": 18})
     config.zoo.family.args.update({"hidden": (8, 16), "latent": 8})
+    config.controls.num_calibration = 50
     for encoder in config.encoders.values():
         encoder.seeds = (0,)
         encoder.train.steps = 1_000

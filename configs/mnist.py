@@ -68,10 +68,10 @@ def _default() -> ConfigDict:
         },
     }
     config.mixtures = {
-        "num": 5_000,
+        "num": 12_000,
         "alpha": 0.7,
-        "val_fraction": 0.04,
-        "test_fraction": 0.1,
+        "val_fraction": 0.03,
+        "test_fraction": 0.05,
         "num_triplets": 200,
     }
     config.zoo = {

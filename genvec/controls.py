@@ -4,7 +4,7 @@ Every control has the skeleton `fn(train, val, features [n, P]) → [n, K]` on t
 the unit sphere; what it has to choose it chooses by the mean angle on `val`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -136,7 +136,7 @@ class Standardised(NamedTuple):
         return np.concatenate([rows @ weights for rows in self.rows()])
 
 
-def ridge_weights(x: Standardised, y: np.ndarray, alphas: Sequence[float]) -> np.ndarray:
+def ridge_weights(x: Standardised, y: np.ndarray, alphas: Iterable[float]) -> np.ndarray:
     """argmin_W ‖x W − y‖² + α‖W‖² for each α: x [n, P], y [n, T] centred → [P, A · T], α by α.
 
     Through the smaller of the two Gram matrices, formed once, and a Cholesky factorisation for each
@@ -144,7 +144,8 @@ def ridge_weights(x: Standardised, y: np.ndarray, alphas: Sequence[float]) -> np
     """
     dual = len(y) < x.features.shape[1]
     if dual:
-        gram, right = sum(part @ part.T for part in x.columns()), y
+        gram: Any = sum(part @ part.T for part in x.columns())
+        right = y
     else:
         gram = sum(part.T @ part for part in x.rows())
         starts = range(ROWS, len(y), ROWS)

@@ -52,7 +52,7 @@ def take(tree: Tree, index: Any) -> Tree:
 def mean_and_std(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over N of an array [N, ..], in double precision, which x is not
     copied to: a zoo's weights may fill half of the memory."""
-    mean = np.mean(x, axis=0, dtype=np.float64)
+    mean = np.asarray(np.mean(x, axis=0, dtype=np.float64))
     squares = sum(np.square(x[i : i + 64] - mean).sum(axis=0) for i in range(0, len(x), 64))
     return mean, np.sqrt(squares / len(x))
 
