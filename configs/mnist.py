@@ -116,7 +116,7 @@ def _encoder(representation, encoder, objective, *, num_steps, augment=0.0) -> d
         "objective": objective,
         "augment": augment,
         "seeds": (0,),
-        # of several learning rates, the best on the validation members
+        # of several learning rates, the best on the validation members, chosen with the first seed
         "train": {"steps": num_steps, "batch_size": 32, "learning_rate": (3e-3,)},
     }
 

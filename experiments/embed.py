@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import pandas as pd
 from absl import flags
 
@@ -30,7 +29,7 @@ from genvec.store import (
     write_table,
 )
 from genvec.symmetry import check_spec
-from genvec.train import make_embed_fn
+from genvec.train import embed_represented, make_embed_fn
 from genvec.types import Family, Zoo
 
 flags.DEFINE_string("zoo", None, "Folder of the zoo to embed, RUN/zoo.")
@@ -65,8 +64,9 @@ def embed_zoo(zoo_path: str, run_path: str, name: str, cell: str) -> tuple[pd.Da
     saved = load_tree(_best_seed(run, entry) / "trained")
     module = make_encoder(entry, family, len(read_json(run.classes)["classes"]))
     _check_fits(module, saved, features, name, family)
-    normalised = normaliser_from_tree(saved["normaliser"])(features)
-    embeddings = np.asarray(make_embed_fn(module)({"params": saved["params"]}, normalised))
+    normaliser = normaliser_from_tree(saved["normaliser"])
+    embed = make_embed_fn(module)
+    embeddings = embed_represented(embed, {"params": saved["params"]}, normaliser, features)
     columns = {f"embedding_{k}": column for k, column in enumerate(embeddings.T)}
     return zoo.members[["member", "split"]].assign(**columns), name
 

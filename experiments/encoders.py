@@ -19,7 +19,7 @@ from genvec.represent import (
     normaliser_to_tree,
     represent,
 )
-from genvec.store import load_zoo, record_path, save_tree, write_jsonl
+from genvec.store import load_zoo, read_jsonl, record_path, save_tree, write_jsonl
 from genvec.symmetry import augment
 from genvec.train import Examples, TrainedEncoder, train_encoder
 
@@ -57,9 +57,9 @@ def _train(config, run, setup, entry, seed, zoo, used: Context) -> None:
     )
     encoder = make_encoder(entry, setup.family, targets.shape[1])
     key = jax.random.fold_in(stream(config, "encoders"), seed)
-    trained = _best_of_rates(
-        entry, f"seed {seed}", partial(train_encoder, key, encoder), train, val, prepare=prepare
-    )
+    train_fn = partial(train_encoder, key, encoder, prepare=prepare)
+    rates = rates_to_try(run, entry, seed)
+    trained = _best_of_rates(entry, rates, f"seed {seed}", train_fn, train, val)
     folder = seed_folder(run, entry, seed)
     write_jsonl(folder / "log.jsonl", trained.log)
     save_tree(
@@ -68,9 +68,17 @@ def _train(config, run, setup, entry, seed, zoo, used: Context) -> None:
     )
 
 
-def _best_of_rates(entry, label, train_fn, train, val, **options) -> TrainedEncoder:
-    """Trained with each learning rate of the entry; the one that does best on validation."""
-    objective, rates = weighted_sum(entry.objective.to_dict()), learning_rates(entry)
+def rates_to_try(run, entry, seed: int) -> tuple[float, ...]:
+    """All of the entry with its first seed; with the others the one that was best there."""
+    if seed == entry.seeds[0]:
+        return learning_rates(entry)
+    log = read_jsonl(seed_folder(run, entry, entry.seeds[0]) / "log.jsonl")
+    return (float(log["learning_rate"].iloc[0]),)
+
+
+def _best_of_rates(entry, rates, label, train_fn, train, val) -> TrainedEncoder:
+    """Trained with each learning rate; the one that does best on validation."""
+    objective = weighted_sum(entry.objective.to_dict())
     settings = {name: value for name, value in entry.train.items() if name != "learning_rate"}
     steps, tried = entry.train.steps, []
     with bar(len(rates) * steps, f"{encoder_name(entry)} {label}", "step") as progress:
@@ -81,7 +89,7 @@ def _best_of_rates(entry, label, train_fn, train, val, **options) -> TrainedEnco
 
         for rate in rates:
             trained = train_fn(
-                objective, train, val, on_eval=on_eval, learning_rate=rate, **settings, **options
+                objective, train, val, on_eval=on_eval, learning_rate=rate, **settings
             )
             log = [{**row, "learning_rate": rate} for row in trained.log]
             tried.append(trained._replace(log=log))

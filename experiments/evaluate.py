@@ -24,7 +24,7 @@ from genvec.store import (
     write_jsonl,
     write_table,
 )
-from genvec.train import make_embed_fn
+from genvec.train import embed_represented, make_embed_fn
 
 
 def run_stage(config, run) -> None:
@@ -64,8 +64,8 @@ def _evaluate(run, entry, module, represented, zoo, test) -> dict[str, float]:
     results, embed = [], make_embed_fn(module)
     for seed in entry.seeds:
         saved = load_tree(seed_folder(run, entry, seed) / "trained")
-        normalised = normaliser_from_tree(saved["normaliser"])(represented)
-        embeddings = np.asarray(embed({"params": saved["params"]}, normalised))
+        normaliser = normaliser_from_tree(saved["normaliser"])
+        embeddings = embed_represented(embed, {"params": saved["params"]}, normaliser, represented)
         metrics = test.metrics(embeddings)
         for split in ("train", "val"):
             rows = test.rows[split]

@@ -14,7 +14,7 @@ from genvec import trees
 from genvec.geometry import angle_deg
 from genvec.networks import initialise
 from genvec.objectives import Objective
-from genvec.represent import Features
+from genvec.represent import Features, Normaliser
 from genvec.types import Params
 
 EVAL_WIDTH = 256  # members embedded at once outside of training
@@ -103,7 +103,7 @@ def train_encoder(
         embeddings: Any = jax.vmap(partial(encoder.apply, params))(features)
         return objective(embeddings, batch.targets)
 
-    def step_fn(carry, inputs):
+    def step_fn(train, carry, inputs):
         step, index, key = inputs
         loss, grads = jax.value_and_grad(loss_fn)(carry.params, key, trees.take(train, index))
         updates, opt_state = tx.update(grads, carry.opt_state, carry.params)
@@ -113,9 +113,9 @@ def train_encoder(
         return _Carry(params, average, opt_state), loss
 
     @partial(jax.jit, donate_argnums=0)
-    def run_segment(carry, start, index, key):
-        steps = start + jnp.arange(len(index))
-        return jax.lax.scan(step_fn, carry, (steps, index, jax.random.split(key, len(index))))
+    def run_segment(carry, train, start, index, key):  # a captured `train` would be copied
+        inputs = start + jnp.arange(len(index)), index, jax.random.split(key, len(index))
+        return jax.lax.scan(partial(step_fn, train), carry, inputs)
 
     carry = _Carry(params, jax.tree.map(jnp.copy, params), tx.init(params))
     probe = jax.tree.map(lambda x: x[: len(val.targets)], train)  # as many train members as val
@@ -128,7 +128,7 @@ def train_encoder(
     order = _epochs(np.random.default_rng(np.asarray(jax.random.bits(key, (4,)))), num, batch_size)
     for start in range(0, steps, eval_every):
         index = np.stack([next(order) for _ in range(min(eval_every, steps - start))])
-        carry, losses = run_segment(carry, start, index, jax.random.fold_in(key, start))
+        carry, losses = run_segment(carry, train, start, index, jax.random.fold_in(key, start))
         if bad := np.flatnonzero(~np.isfinite(losses)).tolist():
             raise FloatingPointError(
                 f"loss not finite at step {start + bad[0]}; train members of that batch: "
@@ -161,6 +161,22 @@ def make_embed_fn(
         return jax.lax.map(partial(embed_one, params), features, batch_size=EVAL_WIDTH)
 
     return embed
+
+
+def embed_represented(
+    embed: Callable[[Params, Features], jax.Array],
+    params: Params,
+    normaliser: Normaliser,
+    represented: Features,
+) -> np.ndarray:
+    """Embeddings [N, D] of N represented members; beside them there is no normalised copy of all.
+
+    Args:
+      embed: made by `make_embed_fn`.
+    """
+    starts = range(0, len(jax.tree.leaves(represented)[0]), 4 * EVAL_WIDTH)
+    parts = (trees.take(represented, slice(i, i + 4 * EVAL_WIDTH)) for i in starts)
+    return np.concatenate([embed(params, normaliser(part)) for part in parts])
 
 
 def _epochs(rng: np.random.Generator, num: int, batch_size: int):

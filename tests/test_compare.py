@@ -8,6 +8,10 @@ import pandas as pd
 import pytest
 from conftest import script
 
+from configs.mnist import get_config
+from experiments.encoders import rates_to_try, seed_folder
+from genvec.store import RunFolder, write_jsonl
+
 CONFIG = """
 from configs.mnist import get_config as mnist
 
@@ -57,6 +61,14 @@ def test_the_better_learning_rate_is_kept(compared):
     log = run / "encoders" / "aligned--mlp--mse" / "seed_0" / "log.jsonl"
     rates = {json.loads(line)["learning_rate"] for line in log.read_text().splitlines()}
     assert rates == {0.01}, "twenty steps of 1e-5 change nothing"
+
+
+def test_other_seeds_take_the_learning_rate_of_the_first(tmp_path):
+    run = RunFolder(tmp_path)
+    entry = get_config("compare").encoders.aligned_mlp_mse
+    write_jsonl(seed_folder(run, entry, 0) / "log.jsonl", [{"step": 1, "learning_rate": 1e-3}])
+    assert rates_to_try(run, entry, 0) == (1e-3, 3e-3)
+    assert rates_to_try(run, entry, 1) == (1e-3,)
 
 
 def test_embed_gives_what_the_run_has_embedded(compared, tmp_path):

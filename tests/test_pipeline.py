@@ -12,6 +12,15 @@ import numpy as np
 import pytest
 
 import genvec
+from configs.digits import VARIANTS
+from configs.digits import get_config as digits
+from configs.unseen import get_config as unseen
+from experiments import classes
+from experiments.setup import check
+from genvec.classes import CLASSIFIERS, classifier_from, predict
+from genvec.data import load_dataset
+from genvec.objectives import weighted_sum
+from genvec.store import RunFolder, load_tree, read_json
 
 ROOT = Path(__file__).parent.parent
 METRICS = {
@@ -182,14 +191,7 @@ def test_explicit_classes_need_no_resnet(tmp_path):
 
 
 def test_without_a_counter_the_chooser_counts(tmp_path):
-    sys.path.insert(0, str(ROOT))
-    from configs.digits import get_config
-    from experiments import classes
-    from genvec.classes import CLASSIFIERS, classifier_from, predict
-    from genvec.data import load_dataset
-    from genvec.store import RunFolder, load_tree, read_json
-
-    config = get_config("smoke")
+    config = digits("smoke")
     del config.classifiers.counter
     run = RunFolder(tmp_path)
     classes.run_stage(config, run)
@@ -211,11 +213,7 @@ def test_without_a_counter_the_chooser_counts(tmp_path):
 
 
 def test_classes_never_seen_need_a_counter_of_their_own():
-    sys.path.insert(0, str(ROOT))
-    from configs.unseen import get_config
-    from experiments.setup import check
-
-    config = get_config("smoke")
+    config = unseen("smoke")
     check(config)
     config.classifiers = {"chooser": config.classifiers.counter}
     with pytest.raises(ValueError, match="counter that has not seen them"):
@@ -223,15 +221,10 @@ def test_classes_never_seen_need_a_counter_of_their_own():
 
 
 def test_unknown_objective_and_variant_list_the_known_ones():
-    sys.path.insert(0, str(ROOT))
-    from configs.digits import VARIANTS, get_config
-
     with pytest.raises(ValueError, match=r"unknown variant.*known: full, shared"):
-        get_config("fulll")
+        digits("fulll")
     for variant in ("", *VARIANTS, "ae,few", "shared,smoke"):
-        assert get_config(variant).name.startswith("digits")
-    from genvec.objectives import weighted_sum
-
+        assert digits(variant).name.startswith("digits")
     with pytest.raises(KeyError, match="known: cosine, distance, mse, n_pair, triplet"):
         weighted_sum({"npair": 1.0})
 

@@ -7,7 +7,8 @@ import pytest
 from genvec.encoders import MLPEncoder
 from genvec.geometry import to_sphere
 from genvec.objectives import weighted_sum
-from genvec.train import Examples, make_embed_fn, mean_angle, train_encoder
+from genvec.represent import fit_normaliser
+from genvec.train import Examples, embed_represented, make_embed_fn, mean_angle, train_encoder
 from genvec.types import Spec
 
 SPEC = Spec({}, (), {})
@@ -92,6 +93,17 @@ def test_the_parameters_kept_are_the_best_on_validation():
     embeddings = make_embed_fn(encoder)(result.params, val.features)
     cosine = jnp.clip(jnp.sum(embeddings * val.targets, axis=1), -1, 1)
     assert float(jnp.degrees(jnp.arccos(cosine)).mean()) == pytest.approx(best, abs=0.05)
+
+
+def test_represented_members_are_normalised_and_embedded_in_parts():
+    encoder = MLPEncoder(SPEC, 3, hidden=(8,))
+    features = np.asarray(examples(2_100, 1).features)
+    params = encoder.init(jax.random.key(0), features[0])
+    normaliser = fit_normaliser(features, SPEC)
+    embed = make_embed_fn(encoder)
+    embeddings = embed_represented(embed, params, normaliser, features)
+    np.testing.assert_allclose(embeddings, embed(params, normaliser(features)), rtol=1e-5)
+    assert np.abs(embeddings - embed(params, features)).max() > 0.01, "control: not normalised"
 
 
 def test_same_key_same_parameters():
