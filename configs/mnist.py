@@ -100,6 +100,7 @@ def _default() -> ConfigDict:
         "moments": {**moments, "seeds": (0, 1, 2)},
         "latent_mean": _encoder("latent_mean", "mlp", {"mse": {}}, num_steps=2_000),
     }
+    config.ensembles = {"weights": ("graph", "moments")}  # their mean embedding, seed by seed
     config.controls = {
         "features": ("flat", "statistics", "moments", "samples"),
         "num_samples": (512, 10_000),
@@ -148,6 +149,7 @@ def _ten(config: Any) -> None:
 
 def _compare(config: Any) -> None:
     """Every representation with every objective: the same steps, the same learning rates to try."""
+    config.ensembles = {}
     config.encoders = {
         f"{representation}_{encoder}_{name}": _compared(representation, encoder, objective)
         for representation, encoders in READERS.items()

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pandas as pd
 from absl import flags
 
 from experiments.encoders import context, seed_folder
+from experiments.evaluate import mean_embeddings
 from experiments.finished import finished_run, start
-from experiments.setup import check, encoder_name, make_encoder
+from experiments.setup import check, encoder_name, ensemble_name, make_encoder
 from genvec.families import FAMILIES
 from genvec.registry import lookup
 from genvec.represent import normaliser_from_tree, represent
@@ -34,7 +36,7 @@ from genvec.types import Family, Zoo
 
 flags.DEFINE_string("zoo", None, "Folder of the zoo to embed, RUN/zoo.")
 flags.DEFINE_string("run", "", "Run folder that holds the encoder; by default the one of the zoo.")
-flags.DEFINE_string("encoder", "", "Its name, <representation>/<encoder>/<objective>; or the best.")
+flags.DEFINE_string("encoder", "", "Its name as in metrics.json; by default the best.")
 flags.DEFINE_string("cell", "", "Cell of the zoo, where it has several.")
 flags.DEFINE_string("out", "", "File to write; embeddings.parquet beside the zoo by default.")
 
@@ -50,25 +52,34 @@ def embed_zoo(zoo_path: str, run_path: str, name: str, cell: str) -> tuple[pd.Da
     if not run.metrics.exists():
         raise StoreError(f"{run.path} has no evaluated encoder: metrics.json is missing")
     name = name or read_json(run.metrics)["best_encoder"]
-    entry = lookup(
-        {encoder_name(entry): entry for entry in config.encoders.values()}, name, kind="encoder"
-    )
+    known = {encoder_name(entry): [entry] for entry in config.encoders.values()}
+    for keys in config.get("ensembles", {}).values():
+        entries = [config.encoders[key] for key in keys]
+        known[ensemble_name(entries)] = entries
+    entries = lookup(known, name, kind="encoder")
     zoo = load_zoo(zoo_path, cell=cell or _only_cell(zoo_path), finite_only=True)
     setup = check(config)
     family = _family_of(zoo)
     if family.architecture != setup.family.architecture or family.name != setup.family.name:
-        _accept(entry, name, setup.family, family)
+        for entry in entries:
+            _accept(entry, encoder_name(entry), setup.family, family)
     used = context(config, run, setup, load_zoo(run.zoo, cell=setup.cell, finite_only=True))
     used = used._replace(spec=family.spec, encode=family.encode, sample=family.sample)
-    features = represent(entry.representation, zoo.params, zoo.state, used)
-    saved = load_tree(_best_seed(run, entry) / "trained")
-    module = make_encoder(entry, family, len(read_json(run.classes)["classes"]))
-    _check_fits(module, saved, features, name, family)
-    normaliser = normaliser_from_tree(saved["normaliser"])
-    embed = make_embed_fn(module)
-    embeddings = embed_represented(embed, {"params": saved["params"]}, normaliser, features)
-    columns = {f"embedding_{k}": column for k, column in enumerate(embeddings.T)}
+    seed = _best_seed(run, entries)
+    embedded = [_embed(run, entry, seed, family, zoo, used) for entry in entries]
+    joint = mean_embeddings([{seed: embeddings} for embeddings in embedded])[seed]
+    columns = {f"embedding_{k}": column for k, column in enumerate(joint.T)}
     return zoo.members[["member", "split"]].assign(**columns), name
+
+
+def _embed(run, entry, seed: int, family: Family, zoo: Zoo, used) -> np.ndarray:
+    """Embeddings [N, D] by one encoder."""
+    features = represent(entry.representation, zoo.params, zoo.state, used)
+    saved = load_tree(seed_folder(run, entry, seed) / "trained")
+    module = make_encoder(entry, family, len(read_json(run.classes)["classes"]))
+    _check_fits(module, saved, features, encoder_name(entry), family)
+    normaliser, params = normaliser_from_tree(saved["normaliser"]), {"params": saved["params"]}
+    return embed_represented(make_embed_fn(module), params, normaliser, features)
 
 
 def _only_cell(zoo_path: str) -> str:
@@ -110,9 +121,15 @@ def _check_fits(module, saved, features, name: str, family: Family) -> None:
         )
 
 
-def _best_seed(run, entry) -> Path:
-    folders = [seed_folder(run, entry, seed) for seed in entry.seeds]
-    return min(folders, key=lambda f: read_jsonl(f / "log.jsonl")["val_angle_deg"].min())
+def _best_seed(run, entries) -> int:
+    """Of the seeds that all entries have, the one best on validation."""
+    common = [seed for seed in entries[0].seeds if all(seed in entry.seeds for entry in entries)]
+
+    def angle(seed):
+        logs = (read_jsonl(seed_folder(run, entry, seed) / "log.jsonl") for entry in entries)
+        return sum(log["val_angle_deg"].min() for log in logs)
+
+    return min(common, key=angle)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Stage 5: embed the test members with the trained encoders, once, and write every number down."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import jax
@@ -10,9 +11,9 @@ from experiments.common import clock, stream
 from experiments.controls import TestMembers
 from experiments.encoders import context, seed_folder
 from experiments.environment import environment
-from experiments.setup import check, encoder_name, make_encoder
+from experiments.setup import check, encoder_name, ensemble_name, make_encoder
 from experiments.start import main
-from genvec.geometry import angle_deg
+from genvec.geometry import angle_deg, to_sphere
 from genvec.represent import RUNNING, normaliser_from_tree, represent
 from genvec.store import (
     load_tree,
@@ -35,11 +36,21 @@ def run_stage(config, run) -> None:
         zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
         used = context(config, run, setup, zoo)
         test = TestMembers(zoo.members, config.seed)
-        encoders = {}
-        for entry in config.encoders.values():
+        embedded, encoders = {}, {}
+        for key, entry in config.encoders.items():
             represented = represent(entry.representation, zoo.params, zoo.state, used)
             module = make_encoder(entry, setup.family, test.mixtures.shape[1])
-            encoders[encoder_name(entry)] = _evaluate(run, entry, module, represented, zoo, test)
+            name, embedded[key] = encoder_name(entry), _embed(run, entry, module, represented)
+            runs_member = entry.representation in RUNNING
+            encoders[name], seed = _evaluate(run, name, embedded[key], runs_member, zoo, test)
+            log = read_jsonl(seed_folder(run, entry, seed) / "log.jsonl")
+            write_jsonl(run.encoder(name) / "log.jsonl", log.to_dict("records"))
+        for keys in config.get("ensembles", {}).values():
+            parts = [config.encoders[key] for key in keys]
+            joint = mean_embeddings([embedded[key] for key in keys])
+            runs_member = any(part.representation in RUNNING for part in parts)
+            name = ensemble_name(parts)
+            encoders[name], _ = _evaluate(run, name, joint, runs_member, zoo, test)
         _draw_samples(config, run, setup, zoo, test)
     timings = read_json(run.timings)
     best = min(encoders, key=lambda name: encoders[name]["val_angle_deg_mean"])
@@ -59,32 +70,44 @@ def run_stage(config, run) -> None:
     write_json(run.metrics, metrics)
 
 
-def _evaluate(run, entry, module, represented, zoo, test) -> dict[str, float]:
-    """Metrics averaged over the seeds; embeddings and log of the seed that is best on val."""
-    results, embed = [], make_embed_fn(module)
+def _embed(run, entry, module, represented) -> dict[int, np.ndarray]:
+    """Seed → embeddings [N, D]."""
+    embeddings, embed = {}, make_embed_fn(module)
     for seed in entry.seeds:
         saved = load_tree(seed_folder(run, entry, seed) / "trained")
-        normaliser = normaliser_from_tree(saved["normaliser"])
-        embeddings = embed_represented(embed, {"params": saved["params"]}, normaliser, represented)
-        metrics = test.metrics(embeddings)
+        normaliser, params = normaliser_from_tree(saved["normaliser"]), {"params": saved["params"]}
+        embeddings[seed] = embed_represented(embed, params, normaliser, represented)
+    return embeddings
+
+
+def mean_embeddings(parts: Sequence[Mapping[int, np.ndarray]]) -> dict[int, np.ndarray]:
+    """Of several encoders, seed by seed: their mean, back on the sphere."""
+    return {
+        seed: np.asarray(to_sphere(sum(part[seed] for part in parts)))
+        for seed in parts[0]
+        if all(seed in part for part in parts)
+    }
+
+
+def _evaluate(run, name, embedded, runs_member, zoo, test) -> tuple[dict[str, float], int]:
+    """Metrics averaged over the seeds, and the seed best on val, whose embeddings are kept."""
+    every = {}
+    for seed, embeddings in embedded.items():
+        every[seed] = test.metrics(embeddings)
         for split in ("train", "val"):
             rows = test.rows[split]
             angle = angle_deg(embeddings[rows], test.mixtures[rows]).mean()
-            metrics[f"{split}_angle_deg_mean"] = float(angle)
-        results.append((metrics, embeddings, seed))
-    _, embeddings, seed = min(results, key=lambda result: result[0]["val_angle_deg_mean"])
-    columns = {f"embedding_{k}": column for k, column in enumerate(embeddings.T)}
-    folder = run.encoder(encoder_name(entry))
-    write_table(folder / "embeddings.parquet", zoo.members[["member", "split"]].assign(**columns))
-    log = read_jsonl(seed_folder(run, entry, seed) / "log.jsonl")
-    write_jsonl(folder / "log.jsonl", log.to_dict("records"))
-    every = pd.DataFrame([metrics for metrics, _, _ in results])
-    averaged = {"num_seeds": len(results), **every.mean().to_dict()}
-    averaged["runs_member"] = entry.representation in RUNNING
-    if len(results) > 1:
-        averaged["angle_deg_std"] = float(np.std(every["angle_deg_mean"], ddof=1))
-    write_json(folder / "metrics.json", averaged)
-    return averaged
+            every[seed][f"{split}_angle_deg_mean"] = float(angle)
+    best = min(every, key=lambda seed: every[seed]["val_angle_deg_mean"])
+    columns = {f"embedding_{k}": column for k, column in enumerate(embedded[best].T)}
+    table = zoo.members[["member", "split"]].assign(**columns)
+    write_table(run.encoder(name) / "embeddings.parquet", table)
+    frame = pd.DataFrame(list(every.values()))
+    averaged = {"num_seeds": len(every), **frame.mean().to_dict(), "runs_member": runs_member}
+    if len(every) > 1:
+        averaged["angle_deg_std"] = float(np.std(frame["angle_deg_mean"], ddof=1))
+    write_json(run.encoder(name) / "metrics.json", averaged)
+    return averaged, best
 
 
 def _draw_samples(config, run, setup, zoo, test) -> None:

@@ -1,6 +1,6 @@
 """A config, checked before any compute is spent, and what its names stand for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -120,6 +120,13 @@ def check(config: Any) -> Setup:
         names = [encoder_name(encoder) for encoder in config.encoders.values()]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{sorted(twice)} stands there twice; a run keeps one of each name")
+    with named_section("config.ensembles"):
+        for name, keys in config.get("ensembles", {}).items():
+            parts = [lookup(config.encoders, key, kind="encoder") for key in keys]
+            if len(parts) < 2 or not set.intersection(*(set(part.seeds) for part in parts)):
+                raise ValueError(
+                    f"{name} is {tuple(keys)}; it needs two encoders or more, with a common seed"
+                )
     with named_section("config.controls"):
         positive(config.controls, "num_calibration", "untrained_readout")
         for name in config.controls.features:
@@ -233,3 +240,8 @@ def encoder_name(entry: Any) -> str:
     """`<representation>/<encoder>/<objective>`."""
     objective = objective_name(entry.objective.to_dict())
     return f"{entry.representation}/{entry.encoder.name}/{objective}"
+
+
+def ensemble_name(entries: Iterable[Any]) -> str:
+    """Of several encoders whose mean embedding is taken."""
+    return " + ".join(map(encoder_name, entries))

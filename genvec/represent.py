@@ -1,7 +1,6 @@
 """Representations: one member's parameters → a vector, tokens, or a neural graph."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -182,20 +181,16 @@ def represent(
     width = width or (16 if name in RUNNING else 256)
     batch_fn = jax.jit(jax.vmap(lambda p, s: member_fn(p, s, context)))
     num = len(jax.tree.leaves(params)[0])
-    whole: Features = None
-    for start in range(0, num, width):
-        # the last chunk reaches back, so that every call has one shape and compiles once
-        begin = max(0, min(start, num - width))
-        rows = slice(begin, begin + width)
-        chunk = batch_fn(trees.take(params, rows), trees.take(state, rows))
-        if whole is None:
-            whole = jax.tree.map(lambda leaf: np.empty((num, *leaf.shape[1:]), leaf.dtype), chunk)
-        jax.tree.map(partial(_write, rows), whole, chunk)
-    return whole
 
+    def chunks() -> Iterator[Features]:
+        for start in range(0, num, width):
+            # the last chunk reaches back, so that every call has one shape and compiles once
+            begin = max(0, min(start, num - width))
+            rows = slice(begin, begin + width)
+            chunk = batch_fn(trees.take(params, rows), trees.take(state, rows))
+            yield trees.take(jax.device_get(chunk), slice(start - begin, None))
 
-def _write(rows: slice, whole: np.ndarray, chunk: Array) -> None:
-    whole[rows] = chunk
+    return trees.gather(chunks(), num)
 
 
 class Normaliser(NamedTuple):

@@ -1,6 +1,6 @@
 """Pytrees by name: a parameter is addressed as "decoder/dense_0/kernel", never by leaf position."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -42,6 +42,21 @@ def stack(trees: Sequence[Tree]) -> Tree:
 def concatenate(trees: Sequence[Tree]) -> Tree:
     """Stacked trees → one, joined along the leading axis (numpy leaves stay numpy)."""
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
+
+
+def gather(parts: Iterable[Tree], num: int) -> Tree:
+    """As `concatenate`, of parts made one by one that have `num` rows together, as numpy arrays.
+
+    Each goes to its place before the next is made: memory holds the whole and one part.
+    """
+    whole, start = None, 0
+    for part in parts:
+        if whole is None:
+            whole = jax.tree.map(lambda leaf: np.empty((num, *leaf.shape[1:]), leaf.dtype), part)
+        rows = slice(start, start + len(jax.tree.leaves(part)[0]))
+        jax.tree.map(np.copyto, take(whole, rows), part)
+        start = rows.stop
+    return whole
 
 
 def take(tree: Tree, index: Any) -> Tree:

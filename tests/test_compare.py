@@ -10,8 +10,11 @@ from conftest import script
 
 from configs.mnist import get_config
 from experiments.encoders import rates_to_try, seed_folder
+from experiments.evaluate import mean_embeddings
+from experiments.setup import check
 from genvec.store import RunFolder, write_jsonl
 
+ENSEMBLE = "graph/graph/mse + aligned/mlp/mse"
 CONFIG = """
 from configs.mnist import get_config as mnist
 
@@ -27,6 +30,8 @@ def get_config():
         for name, entry in config.encoders.items()
         if name in {f"{start}_mse" for start in kept} | {"aligned_mlp_distance"}
     }
+    config.ensembles = {"two": ("graph_graph_mse", "aligned_mlp_mse")}
+    config.encoders.aligned_mlp_mse.seeds = (0, 1)
     config.encoders.aligned_mlp_mse.train.update(
         {"learning_rate": (1e-5, 1e-2), "batch_size": 64}  # all members: no noise in the steps
     )
@@ -47,7 +52,9 @@ def compared(tmp_path_factory):
 def test_every_reader_with_every_objective(compared):
     run, _, printed = compared
     encoders = json.loads((run / "metrics.json").read_text())["encoders"]
-    assert len(encoders) == 5 + 1
+    assert len(encoders) == 5 + 1 + 1
+    assert {name for name in encoders if " + " in name} == {ENSEMBLE}
+    assert (encoders["aligned/mlp/mse"]["num_seeds"], encoders[ENSEMBLE]["num_seeds"]) == (2, 1)
     assert {name for name in encoders if encoders[name]["runs_member"]} == {"member/probes/mse"}
     assert "member/probes/mse ▸" in printed and "▸ runs the member" in printed
     page = (run / "report.html").read_text()
@@ -81,6 +88,37 @@ def test_embed_gives_what_the_run_has_embedded(compared, tmp_path):
     assert found["member"].tolist() == own["member"].tolist()
     columns = [f"embedding_{k}" for k in range(3)]
     np.testing.assert_allclose(found[columns], own[columns], rtol=1e-4)
+
+
+def test_an_ensemble_is_the_mean_on_the_sphere(compared, tmp_path):
+    run, _, _ = compared
+    columns = [f"embedding_{k}" for k in range(3)]
+    found = {}
+    for name in ("graph/graph/mse", "aligned/mlp/mse", ENSEMBLE):
+        out = tmp_path / "embeddings.parquet"
+        result = script("embed", f"--zoo={run}/zoo", f"--encoder={name}", f"--out={out}")
+        assert result.returncode == 0, result.stderr[-3000:]
+        found[name] = pd.read_parquet(out)[columns].to_numpy()
+    own = pd.read_parquet(run / "encoders" / ENSEMBLE.replace("/", "--") / "embeddings.parquet")
+    np.testing.assert_allclose(found[ENSEMBLE], own[columns], rtol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(own[columns], axis=1), 1, rtol=1e-5)
+    parts = {0: found["graph/graph/mse"]}, {0: found["aligned/mlp/mse"], 1: None}
+    joint = mean_embeddings(parts)
+    assert list(joint) == [0], "the seed that both have"
+    middle = (parts[0][0] + parts[1][0]) / 2
+    np.testing.assert_allclose(joint[0], middle / np.linalg.norm(middle, axis=1, keepdims=True))
+    assert np.abs(joint[0] - middle).max() > 1e-6, "control: the plain mean is inside the sphere"
+
+
+@pytest.mark.parametrize("keys", [("graph",), ("graph", "latent_mean")])
+def test_an_ensemble_needs_two_encoders_with_a_common_seed(keys):
+    config = get_config("smoke")
+    config.data.name, config.classes.choose = "digits", "1,4,5"
+    config.encoders.latent_mean.seeds = (1,)
+    check(config)
+    config.ensembles.weights = keys
+    with pytest.raises(ValueError, match=r"config.ensembles: weights is .* common seed"):
+        check(config)
 
 
 def test_a_zoo_of_another_architecture(compared, tmp_path):

@@ -30,7 +30,11 @@ class Comparison(NamedTuple):
 def comparison(contents: Contents) -> Comparison | None:
     """None where fewer than two objectives, or fewer than two readers, were trained."""
     encoders = contents.metrics.get("encoders", {})
-    found = {tuple(name.rsplit("/", 1)): values for name, values in encoders.items()}
+    found = {
+        tuple(name.rsplit("/", 1)): values
+        for name, values in encoders.items()
+        if " + " not in name  # ensembles
+    }
     readers, objectives = (list(dict.fromkeys(pair[i] for pair in found)) for i in range(2))
     if min(len(readers), len(objectives)) < 2:
         return None

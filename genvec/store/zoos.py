@@ -140,16 +140,19 @@ def _load_cell(cell: Path, split, members, finite_only) -> Zoo:
     with _mended_by("write it again"):
         table = read_members(cell, manifest)
     rows = _select(table, split, members, finite_only)
-    parts = []
-    for number, segment in enumerate(segment_rows(manifest)):
-        inside = rows[(rows >= segment.start) & (rows < segment.stop)]
-        if len(inside):
-            with _mended_by("train the damaged segment again"):
-                tree = load_tree(segment_path(cell, number), manifest["segments"][number])
-            parts.append(trees.take({"state": {}, **tree}, inside - segment.start))
-    if not parts:
+    if not len(rows):
         raise ValueError(f"no member of {cell} is asked for: split={split!r}, members={members!r}")
-    whole = trees.concatenate([{k: part[k] for k in ("params", "state")} for part in parts])
+
+    def parts() -> Iterator[dict]:
+        for number, segment in enumerate(segment_rows(manifest)):
+            inside = rows[(rows >= segment.start) & (rows < segment.stop)]
+            if len(inside):
+                with _mended_by("train the damaged segment again"):
+                    tree = load_tree(segment_path(cell, number), manifest["segments"][number])
+                wanted = {"params": tree["params"], "state": tree.get("state", {})}
+                yield trees.take(wanted, inside - segment.start)
+
+    whole = trees.gather(parts(), len(rows))
     return Zoo(whole["params"], whole["state"], table.iloc[rows].reset_index(drop=True), manifest)
 
 
