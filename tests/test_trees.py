@@ -66,6 +66,28 @@ def test_lookup_lists_what_is_known():
         lookup({"b": 1, "a": 2}, "c", kind="letter")
 
 
+def test_gather_is_concatenate_without_a_second_copy():
+    sizes = (60, 100, 40) * 5
+
+    def parts():
+        for i, size in enumerate(sizes):
+            yield {"a": np.full((size, 1_000), i, np.float32), "b": {"c": np.full(size, -i)}}
+
+    expected = trees.concatenate(list(parts()))
+    nbytes = expected["a"].nbytes
+    tracemalloc.start()
+    found = trees.gather(parts(), 1_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    del found
+    tracemalloc.reset_peak()
+    trees.concatenate(list(parts()))
+    assert peak < 1.5 * nbytes < tracemalloc.get_traced_memory()[1], "control: two copies"
+    tracemalloc.stop()
+    found = trees.gather(parts(), 1_000)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert found["b"]["c"].dtype == expected["b"]["c"].dtype
+
+
 def test_mean_and_std_need_no_copy_in_double_precision():
     x = np.random.default_rng(0).normal(3, 2, (1_000, 50, 20)).astype(np.float32)
     tracemalloc.start()
