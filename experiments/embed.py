@@ -17,7 +17,7 @@ from absl import flags
 from experiments.encoders import context, seed_folder
 from experiments.evaluate import mean_embeddings
 from experiments.finished import finished_run, start
-from experiments.setup import check, encoder_name, ensemble_name, make_encoder
+from experiments.setup import check, encoder_name, ensembles, make_encoder
 from genvec.families import FAMILIES
 from genvec.registry import lookup
 from genvec.represent import normaliser_from_tree, represent
@@ -52,11 +52,8 @@ def embed_zoo(zoo_path: str, run_path: str, name: str, cell: str) -> tuple[pd.Da
     if not run.metrics.exists():
         raise StoreError(f"{run.path} has no evaluated encoder: metrics.json is missing")
     name = name or read_json(run.metrics)["best_encoder"]
-    known = {encoder_name(entry): [entry] for entry in config.encoders.values()}
-    for keys in config.get("ensembles", {}).values():
-        entries = [config.encoders[key] for key in keys]
-        known[ensemble_name(entries)] = entries
-    entries = lookup(known, name, kind="encoder")
+    single = {encoder_name(entry): [entry] for entry in config.encoders.values()}
+    entries = lookup(single | ensembles(config), name, kind="encoder")
     zoo = load_zoo(zoo_path, cell=cell or _only_cell(zoo_path), finite_only=True)
     setup = check(config)
     family = _family_of(zoo)

@@ -11,7 +11,7 @@ from experiments.common import clock, stream
 from experiments.controls import TestMembers
 from experiments.encoders import context, seed_folder
 from experiments.environment import environment
-from experiments.setup import check, encoder_name, ensemble_name, make_encoder
+from experiments.setup import check, encoder_name, ensembles, make_encoder
 from experiments.start import main
 from genvec.geometry import angle_deg, to_sphere
 from genvec.represent import RUNNING, normaliser_from_tree, represent
@@ -37,19 +37,18 @@ def run_stage(config, run) -> None:
         used = context(config, run, setup, zoo)
         test = TestMembers(zoo.members, config.seed)
         embedded, encoders = {}, {}
-        for key, entry in config.encoders.items():
+        for entry in config.encoders.values():
             represented = represent(entry.representation, zoo.params, zoo.state, used)
             module = make_encoder(entry, setup.family, test.mixtures.shape[1])
-            name, embedded[key] = encoder_name(entry), _embed(run, entry, module, represented)
+            name = encoder_name(entry)
+            embedded[name] = _embed(run, entry, module, represented)
             runs_member = entry.representation in RUNNING
-            encoders[name], seed = _evaluate(run, name, embedded[key], runs_member, zoo, test)
+            encoders[name], seed = _evaluate(run, name, embedded[name], runs_member, zoo, test)
             log = read_jsonl(seed_folder(run, entry, seed) / "log.jsonl")
             write_jsonl(run.encoder(name) / "log.jsonl", log.to_dict("records"))
-        for keys in config.get("ensembles", {}).values():
-            parts = [config.encoders[key] for key in keys]
-            joint = mean_embeddings([embedded[key] for key in keys])
+        for name, parts in ensembles(config).items():
+            joint = mean_embeddings([embedded[encoder_name(part)] for part in parts])
             runs_member = any(part.representation in RUNNING for part in parts)
-            name = ensemble_name(parts)
             encoders[name], _ = _evaluate(run, name, joint, runs_member, zoo, test)
         _draw_samples(config, run, setup, zoo, test)
     timings = read_json(run.timings)

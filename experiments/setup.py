@@ -1,6 +1,6 @@
 """A config, checked before any compute is spent, and what its names stand for."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -242,6 +242,10 @@ def encoder_name(entry: Any) -> str:
     return f"{entry.representation}/{entry.encoder.name}/{objective}"
 
 
-def ensemble_name(entries: Iterable[Any]) -> str:
-    """Of several encoders whose mean embedding is taken."""
-    return " + ".join(map(encoder_name, entries))
+def ensembles(config: Any) -> dict[str, list[Any]]:
+    """Name → the entries of `config.encoders` whose mean embedding is taken."""
+    found = {}
+    for keys in config.get("ensembles", {}).values():
+        entries = [config.encoders[key] for key in keys]
+        found[" + ".join(map(encoder_name, entries))] = entries
+    return found
