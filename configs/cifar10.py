@@ -72,12 +72,14 @@ def _default() -> ConfigDict:
     config.encoders = {
         "graph": _encoder("graph", "graph", num_steps=3_000, augment=0.3),
         "moments": _encoder("moments", "mlp", num_steps=2_000),
-        "aligned": _encoder("aligned", "mlp", num_steps=2_000),
+        "aligned": _encoder("aligned", "mlp", num_steps=1_000),
+        "pixels": _encoder("pixels", "mlp", num_steps=2_000),
     }
+    config.ensembles = {"weights": ("graph", "moments")}  # their mean embedding, seed by seed
     config.controls = {
-        "features": ("flat", "statistics", "moments", "samples"),
+        "features": ("flat", "statistics", "moments", "samples", "pixels"),
         "num_samples": (512, 10_000),
-        "num_calibration": 200,
+        "num_calibration": 50,
         "untrained_readout": 512,
     }
     config.report = {"num_samples": 8}
@@ -108,7 +110,12 @@ def _encoder(representation: str, encoder: str, *, num_steps: int, augment: floa
         "objective": {"mse": {}},
         "augment": augment,
         "seeds": (0, 1, 2),
-        "train": {"steps": num_steps, "batch_size": 64, "learning_rate": (1e-3, 3e-3)},
+        "train": {
+            "steps": num_steps,
+            "batch_size": 32,
+            "learning_rate": (1e-3, 3e-3),
+            "weight_decay": 0.3,
+        },
     }
 
 
@@ -127,7 +134,6 @@ def _small(config: Any) -> None:
     config.classifiers.chooser.train.num_steps = 1_500
     config.mixtures.update({"num": 220, "num_triplets": 18})
     config.zoo.family.args.update({"hidden": (8, 16), "latent": 8})
-    config.controls.num_calibration = 50
     for encoder in config.encoders.values():
         encoder.seeds = (0,)
         encoder.train.steps = 1_000

@@ -201,4 +201,5 @@ FITTED_CONTROLS = {
     "aligned": ("ridge on aligned", "ridge"),
     "graph": ("ridge on untrained graph", "ridge"),
     "samples": ("ridge on features of samples", "ridge"),
+    "pixels": ("ridge on pixels of samples", "ridge"),
 }

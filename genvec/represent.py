@@ -80,7 +80,22 @@ def samples(params: Params, state: State, context: Context, *, num: int = 512) -
     if context.sample is None or context.describe is None:
         raise ValueError("the representation 'samples' needs a sampler and features of images")
     h = context.describe(context.sample(params, state, jax.random.key(0), num))
-    return jnp.concatenate([jnp.mean(h, axis=0), jnp.std(h, axis=0)])
+    return _mean_and_deviation(h)
+
+
+def pixels(params: Params, state: State, context: Context, *, num: int = 512) -> jax.Array:
+    """Mean and standard deviation of the pixels of generated images: [2 · H · W · C].
+
+    The mean image of a mixture is the mixture of the classes' mean images, whatever the network.
+    """
+    if context.sample is None:
+        raise ValueError("the representation 'pixels' needs a sampler")
+    x = context.sample(params, state, jax.random.key(0), num)
+    return _mean_and_deviation(x.reshape(num, -1))
+
+
+def _mean_and_deviation(x: jax.Array) -> jax.Array:
+    return jnp.concatenate([jnp.mean(x, axis=0), jnp.std(x, axis=0)])
 
 
 def aligned(params: Params, state: State, context: Context) -> jax.Array:
@@ -163,10 +178,11 @@ REPRESENTATIONS = {
     "graph": graph,
     "latent_mean": latent_mean,
     "samples": samples,
+    "pixels": pixels,
     "member": member,
 }
 # what has to run the member: not of the weights alone
-RUNNING = ("latent_mean", "samples", "member")
+RUNNING = ("latent_mean", "samples", "pixels", "member")
 
 
 def represent(

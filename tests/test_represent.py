@@ -62,6 +62,25 @@ def test_samples_are_moments_of_features(family, context):
         R.samples(params, state, without)
 
 
+def test_pixels_are_moments_of_images(family, context):
+    params, state = random_params(family)
+    x = np.asarray(family.sample(params, state, jax.random.key(0), 40), np.float64)
+    expected = np.concatenate([np.ravel(x.mean(axis=0)), np.ravel(x.std(axis=0))])
+    found = R.pixels(params, state, context, num=40)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    permutations = symmetry.random_permutations(jax.random.key(4), family.spec)
+    permuted = symmetry.permute(params, family.spec, permutations)
+    other, _ = random_params(family, seed=1)
+    # another order of z is another draw of the same distribution, another member is not
+    far, near = (
+        np.abs(R.pixels(p, state, context, num=4_000) - R.pixels(params, state, context, num=4_000))
+        for p in (other, permuted)
+    )
+    assert near.max() < 0.25 * far.max()
+    with pytest.raises(ValueError, match="needs a sampler"):
+        R.pixels(params, state, context._replace(sample=None))
+
+
 def test_tokens_hold_every_weight_of_a_free_neuron(family, context):
     params, state = random_params(family)
     own = context._replace(reference=params)  # aligned to itself: balanced, in its own order
