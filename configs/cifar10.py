@@ -41,10 +41,10 @@ def _default() -> ConfigDict:
     # it chooses, counts, and gives the features; 12 epochs of 50,000 images
     config.classifiers = {"chooser": _resnet(num_steps=9_375)}
     config.mixtures = {
-        "num": 1_400,
+        "num": 1_000,
         "alpha": 0.7,
-        "val_fraction": 0.04,
-        "test_fraction": 0.06,
+        "val_fraction": 0.06,
+        "test_fraction": 0.09,
         "num_triplets": 40,
     }
     config.zoo = {
@@ -59,7 +59,7 @@ def _default() -> ConfigDict:
         },
         "init": "independent",
         "hparams": {"learning_rate": 5e-3, "beta": 1.0, "sigma": 0.3},
-        "steps": 400,
+        "steps": 1_600,
         "batch_size": 32,
         "plan": "scan",
         "width": 4,
