@@ -73,11 +73,12 @@ def _default() -> ConfigDict:
         "graph": _encoder("graph", "graph", num_steps=3_000, augment=0.3),
         "moments": _encoder("moments", "mlp", num_steps=2_000),
         "aligned": _encoder("aligned", "mlp", num_steps=1_000),
+        "reconstruction": _encoder("reconstruction", "mlp", num_steps=2_000),
         "pixels": _encoder("pixels", "mlp", num_steps=2_000),
     }
     config.ensembles = {"weights": ("graph", "moments")}  # their mean embedding, seed by seed
     config.controls = {
-        "features": ("flat", "statistics", "moments", "samples", "pixels"),
+        "features": ("flat", "statistics", "moments", "samples", "pixels", "reconstruction"),
         "num_samples": (512, 10_000),
         "num_calibration": 50,
         "untrained_readout": 512,

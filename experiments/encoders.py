@@ -120,6 +120,7 @@ def context(config, run, setup, zoo) -> Context:
         sample=setup.family.sample,
         describe=partial(classes.features, load_counter(config, run)),
         reference=trees.take(zoo.params, first),
+        decode=setup.family.decode,
     )
 
 

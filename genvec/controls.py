@@ -201,5 +201,6 @@ FITTED_CONTROLS = {
     "aligned": ("ridge on aligned", "ridge"),
     "graph": ("ridge on untrained graph", "ridge"),
     "samples": ("ridge on features of samples", "ridge"),
+    "reconstruction": ("ridge on reconstruction errors", "ridge"),
     "pixels": ("ridge on pixels of samples", "ridge"),
 }

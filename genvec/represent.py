@@ -16,7 +16,7 @@ Features = Any  # [F], tokens [T, F], a NeuralGraph or a member; with leading N 
 
 
 class Context(NamedTuple):
-    """What a representation may use besides the member itself; the last three, where it needs."""
+    """What a representation may use besides the member itself; what may be None, where it needs."""
 
     spec: Spec
     encode: Callable[[Params, State, jax.Array], jax.Array]  # the family's
@@ -24,6 +24,7 @@ class Context(NamedTuple):
     sample: Callable[..., jax.Array] | None = None  # the family's
     describe: Callable[[jax.Array], jax.Array] | None = None  # images [B, H, W, C] → [B, F]
     reference: Params | None = None  # of the member that others are aligned to
+    decode: Callable[[Params, State, jax.Array], jax.Array] | None = None  # the family's
 
 
 def flat(params: Params, state: State, context: Context) -> jax.Array:
@@ -68,6 +69,21 @@ def _signed_root(x: jax.Array, k: int) -> jax.Array:
 def latent_mean(params: Params, state: State, context: Context) -> jax.Array:
     """Mean latent code over held-out images [Z]: the way of the first experiment."""
     return jnp.mean(context.encode(params, state, context.images), axis=0)
+
+
+def reconstruction(params: Params, state: State, context: Context, *, num: int = 512) -> jax.Array:
+    """Logarithm of the mean squared error at each of `num` held-out images: [min(num, M')].
+
+    A member gives back best what it has seen most of. The images are spread evenly over M'.
+    """
+    if context.decode is None:
+        raise ValueError(
+            "the representation 'reconstruction' needs a family that gives images back"
+        )
+    total = len(context.images)
+    x = context.images[np.arange(min(num, total)) * total // min(num, total)]
+    error = jnp.square(x - context.decode(params, state, context.encode(params, state, x)))
+    return jnp.log(jnp.mean(error.reshape(len(x), -1), axis=1))
 
 
 def samples(params: Params, state: State, context: Context, *, num: int = 512) -> jax.Array:
@@ -177,12 +193,13 @@ REPRESENTATIONS = {
     "tokens": tokens,
     "graph": graph,
     "latent_mean": latent_mean,
+    "reconstruction": reconstruction,
     "samples": samples,
     "pixels": pixels,
     "member": member,
 }
 # what has to run the member: not of the weights alone
-RUNNING = ("latent_mean", "samples", "pixels", "member")
+RUNNING = ("latent_mean", "reconstruction", "samples", "pixels", "member")
 
 
 def represent(

@@ -21,6 +21,7 @@ def context(family):
         sample=family.sample,
         describe=lambda x: x.reshape(len(x), -1)[:, :5],
         reference=random_params(family, seed=20)[0],
+        decode=family.decode,
     )
 
 
@@ -79,6 +80,25 @@ def test_pixels_are_moments_of_images(family, context):
     assert near.max() < 0.25 * far.max()
     with pytest.raises(ValueError, match="needs a sampler"):
         R.pixels(params, state, context._replace(sample=None))
+
+
+def test_reconstruction_is_the_error_of_each_image(family, context):
+    params, state = random_params(family)
+    expected = []
+    for x in np.asarray(IMAGES, np.float64)[[0, 1, 3, 5]]:  # four of seven, spread evenly
+        y = family.decode(params, state, family.encode(params, state, jnp.asarray(x[None])))
+        expected.append(np.log(np.mean((x - np.asarray(y[0])) ** 2)))
+    found = R.reconstruction(params, state, context, num=4)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert R.reconstruction(params, state, context).shape == (len(IMAGES),)
+    permutations = symmetry.random_permutations(jax.random.key(4), family.spec)
+    permuted = symmetry.permute(params, family.spec, permutations)
+    again = R.reconstruction(permuted, state, context, num=4)
+    np.testing.assert_allclose(again, found, rtol=1e-4)
+    other = R.reconstruction(random_params(family, seed=1)[0], state, context, num=4)
+    assert not np.allclose(other, found, rtol=1e-2)
+    with pytest.raises(ValueError, match="gives images back"):
+        R.reconstruction(params, state, context._replace(decode=None))
 
 
 def test_tokens_hold_every_weight_of_a_free_neuron(family, context):
