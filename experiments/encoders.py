@@ -1,6 +1,9 @@
 """Stage 3: represent the train and validation members and train the encoders on them."""
 
+from collections.abc import Callable
 from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,6 +18,7 @@ from genvec.objectives import weighted_sum
 from genvec.represent import (
     REPRESENTATIONS,
     Context,
+    Normaliser,
     fit_normaliser,
     normaliser_to_tree,
     represent,
@@ -37,34 +41,53 @@ def run_stage(config, run) -> None:
     with clock(run, "encoders"):
         zoo = load_zoo(run.zoo, cell=setup.cell, split=("train", "val"), finite_only=True)
         used = context(config, run, setup, zoo)
-        for entry, seed in pending:
-            _train(config, run, setup, entry, seed, zoo, used)
+        for (name, spread), jobs in groupby(pending, _what_is_read):
+            inputs = _inputs(setup, name, spread, zoo, used)
+            for entry, seed in jobs:
+                _train(config, run, setup, entry, seed, inputs)
+            del inputs  # before the next are made: they may be as large
 
 
-def _train(config, run, setup, entry, seed, zoo, used: Context) -> None:
+def _what_is_read(job) -> tuple[str, float]:
+    entry, _ = job
+    return entry.representation, entry.augment
+
+
+class Inputs(NamedTuple):
+    """What encoders of one representation learn from."""
+
+    train: Examples
+    val: Examples
+    normaliser: Normaliser
+    prepare: Callable[..., Any] | None  # of what the examples hold → features, where that differs
+
+
+def _inputs(setup, name: str, spread: float, zoo, used: Context) -> Inputs:
     is_train = (zoo.members["split"] == "train").to_numpy()
-    represented = represent(entry.representation, zoo.params, zoo.state, used)
+    represented = represent(name, zoo.params, zoo.state, used)
     normaliser = fit_normaliser(trees.take(represented, is_train), setup.family.spec)
-    if entry.augment > 0:  # parameters are drawn, augmented and only then represented
-        inputs = zoo.params, zoo.state
-        prepare = partial(_augmented, setup, entry, normaliser, used)
+    if spread > 0:  # parameters are drawn, augmented and only then represented
+        held = zoo.params, zoo.state
+        prepare = partial(_augmented, setup, name, spread, normaliser, used)
     else:
-        inputs, prepare = normaliser(represented), None
+        held, prepare = normaliser(represented), None
     del represented  # it may be as large as the zoo
     targets = to_sphere(mixtures(zoo.members))
-    train, val = (
-        Examples(trees.take(inputs, rows), targets[rows]) for rows in (is_train, ~is_train)
-    )
-    encoder = make_encoder(entry, setup.family, targets.shape[1])
+    train, val = (Examples(trees.take(held, rows), targets[rows]) for rows in (is_train, ~is_train))
+    return Inputs(train, val, normaliser, prepare)
+
+
+def _train(config, run, setup, entry, seed, inputs: Inputs) -> None:
+    encoder = make_encoder(entry, setup.family, inputs.train.targets.shape[1])
     key = jax.random.fold_in(stream(config, "encoders"), seed)
-    train_fn = partial(train_encoder, key, encoder, prepare=prepare)
+    train_fn = partial(train_encoder, key, encoder, prepare=inputs.prepare)
     rates = rates_to_try(run, entry, seed)
-    trained = _best_of_rates(entry, rates, f"seed {seed}", train_fn, train, val)
+    trained = _best_of_rates(entry, rates, f"seed {seed}", train_fn, inputs.train, inputs.val)
     folder = seed_folder(run, entry, seed)
     write_jsonl(folder / "log.jsonl", trained.log)
     save_tree(
         folder / "trained",
-        {"params": trained.params["params"], "normaliser": normaliser_to_tree(normaliser)},
+        {"params": trained.params["params"], "normaliser": normaliser_to_tree(inputs.normaliser)},
     )
 
 
@@ -96,12 +119,12 @@ def _best_of_rates(entry, rates, label, train_fn, train, val) -> TrainedEncoder:
     return min(tried, key=lambda trained: min(row["val_angle_deg"] for row in trained.log))
 
 
-def _augmented(setup, entry, normaliser, used, key, member):
+def _augmented(setup, name, spread, normaliser, used, key, member):
     """One member's features, from parameters with the same function but other numbers."""
     params, state = member
     if key is not None:
-        params = augment(key, params, setup.family.spec, spread=entry.augment)
-    return normaliser(REPRESENTATIONS[entry.representation](params, state, used))
+        params = augment(key, params, setup.family.spec, spread=spread)
+    return normaliser(REPRESENTATIONS[name](params, state, used))
 
 
 def seed_folder(run, entry, seed: int):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import groupby
 
 import jax
 import numpy as np
@@ -37,15 +38,17 @@ def run_stage(config, run) -> None:
         used = context(config, run, setup, zoo)
         test = TestMembers(zoo.members, config.seed)
         embedded, encoders = {}, {}
-        for entry in config.encoders.values():
-            represented = represent(entry.representation, zoo.params, zoo.state, used)
-            module = make_encoder(entry, setup.family, test.mixtures.shape[1])
-            name = encoder_name(entry)
-            embedded[name] = _embed(run, entry, module, represented)
-            runs_member = entry.representation in RUNNING
-            encoders[name], seed = _evaluate(run, name, embedded[name], runs_member, zoo, test)
-            log = read_jsonl(seed_folder(run, entry, seed) / "log.jsonl")
-            write_jsonl(run.encoder(name) / "log.jsonl", log.to_dict("records"))
+        for kind, entries in groupby(config.encoders.values(), lambda entry: entry.representation):
+            represented = represent(kind, zoo.params, zoo.state, used)
+            for entry in entries:
+                module = make_encoder(entry, setup.family, test.mixtures.shape[1])
+                name = encoder_name(entry)
+                embedded[name] = _embed(run, entry, module, represented)
+                running = kind in RUNNING
+                encoders[name], seed = _evaluate(run, name, embedded[name], running, zoo, test)
+                log = read_jsonl(seed_folder(run, entry, seed) / "log.jsonl")
+                write_jsonl(run.encoder(name) / "log.jsonl", log.to_dict("records"))
+            del represented  # before the next is made: it may be as large as the zoo
         for name, parts in ensembles(config).items():
             joint = mean_embeddings([embedded[encoder_name(part)] for part in parts])
             runs_member = any(part.representation in RUNNING for part in parts)
