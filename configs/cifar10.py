@@ -137,6 +137,7 @@ def _small(config: Any) -> None:
     config.mixtures.update(small)
     config.zoo.family.args.update({"hidden": (8, 16), "latent": 8})
     config.zoo.steps = 800
+    config.controls.num_samples = (512, 2_000)  # 10,000 would take as long as all else
     for encoder in config.encoders.values():
         encoder.seeds = (0,)
         encoder.train.steps = 1_000
