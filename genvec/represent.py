@@ -74,7 +74,8 @@ def latent_mean(params: Params, state: State, context: Context) -> jax.Array:
 def reconstruction(params: Params, state: State, context: Context, *, num: int = 512) -> jax.Array:
     """Logarithm of the mean squared error at each of `num` held-out images: [min(num, M')].
 
-    A member gives back best what it has seen most of. The images are spread evenly over M'.
+    A member gives back best what it has seen most of. The images are spread evenly over M'. Our
+    own; raises ValueError for a family without a decoder.
     """
     if context.decode is None:
         raise ValueError(
@@ -103,6 +104,7 @@ def pixels(params: Params, state: State, context: Context, *, num: int = 512) ->
     """Mean and standard deviation of the pixels of generated images: [2 · H · W · C].
 
     The mean image of a mixture is the mixture of the classes' mean images, whatever the network.
+    Our own; raises ValueError for a family without a sampler.
     """
     if context.sample is None:
         raise ValueError("the representation 'pixels' needs a sampler")
