@@ -22,6 +22,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs.comparison import compare
 from configs.variants import vary
 
 RESNET20 = {"stage_widths": (16, 32, 64), "blocks_per_stage": 3}
@@ -41,11 +42,11 @@ def _default() -> ConfigDict:
     # it chooses, counts, and gives the features; 12 epochs of 50,000 images
     config.classifiers = {"chooser": _resnet(num_steps=9_375)}
     config.mixtures = {
-        "num": 1_000,
+        "num": 500,
         "alpha": 0.7,
-        "val_fraction": 0.06,
-        "test_fraction": 0.09,
-        "num_triplets": 40,
+        "val_fraction": 0.07,
+        "test_fraction": 0.13,
+        "num_triplets": 24,
     }
     config.zoo = {
         "family": {
@@ -155,4 +156,10 @@ def _smoke(config: Any) -> None:
     config.controls.update({"num_samples": (32, 64), "num_calibration": 8})
 
 
-VARIANTS = {"shared": _shared, "ae": _ae, "small": _small, "smoke": _smoke}
+VARIANTS = {
+    "shared": _shared,
+    "ae": _ae,
+    "compare": compare,
+    "small": _small,
+    "smoke": _smoke,
+}

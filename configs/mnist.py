@@ -20,30 +20,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs.comparison import compare
 from configs.variants import vary
-
-# representation → the encoders that read it; the last four have to run the member
-READERS = {
-    "flat": ("mlp",),
-    "aligned": ("mlp",),
-    "statistics": ("mlp",),
-    "moments": ("mlp",),
-    "tokens": ("set", "transformer"),
-    "graph": ("graph",),
-    "latent_mean": ("mlp",),
-    "reconstruction": ("mlp",),
-    "samples": ("mlp",),
-    "member": ("probes",),
-}
-OBJECTIVES: dict[str, dict[str, Any]] = {
-    "n_pair": {"n_pair": {"temperature": 0.05}},
-    "cosine": {"cosine": {}},
-    "triplet": {"triplet": {}},
-    "mse": {"mse": {}},
-    "distance": {"distance": {}},
-    "mse+n_pair": {"mse": {}, "n_pair": {"temperature": 0.05, "weight": 0.1}},
-    "mse+distance": {"mse": {}, "distance": {}},
-}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -133,6 +111,7 @@ def _large(config: Any) -> None:
 
 def _shared(config: Any) -> None:
     config.zoo.init = "shared"
+    config.mixtures.update({"num": 2_400, "num_triplets": 60})
 
 
 def _ae(config: Any) -> None:
@@ -152,22 +131,8 @@ def _ten(config: Any) -> None:
 
 
 def _compare(config: Any) -> None:
-    """Every representation with every objective: the same steps, the same learning rates to try."""
-    config.ensembles = {}
-    config.encoders = {
-        f"{representation}_{encoder}_{name}": _compared(representation, encoder, objective)
-        for representation, encoders in READERS.items()
-        for encoder in encoders
-        for name, objective in OBJECTIVES.items()
-    }
-
-
-def _compared(representation, encoder, objective) -> dict:
-    augment = 0.3 if representation == "graph" else 0.0
-    entry = _encoder(representation, encoder, objective, num_steps=1_000, augment=augment)
-    entry["seeds"] = (0, 1, 2)
-    entry["train"]["learning_rate"] = (1e-3, 3e-3)
-    return entry
+    config.mixtures.update({"num": 2_000, "val_fraction": 0.05, "num_triplets": 40})
+    compare(config)
 
 
 def _smoke(config: Any) -> None:

@@ -88,9 +88,10 @@ def _default() -> ConfigDict:
 
 def _mnist(config: Any) -> None:
     config.data.name = "mnist"
+    config.mixtures.update({"num": 2_200, "num_triplets": 60})
     config.zoo.family.args.update({"hidden": (64,), "latent": 8})
     config.zoo.hparams.learning_rate = 5e-3
-    config.zoo.update({"steps": 1_000, "batch_size": 64, "width": 4, "segment_size": 128})
+    config.zoo.update({"steps": 500, "batch_size": 64, "width": 4, "segment_size": 128})
 
 
 def _smoke(config: Any) -> None:

@@ -14,10 +14,12 @@ from experiments.start import main
 from genvec import trees
 from genvec.controls import CONTROLS, FITTED_CONTROLS, Labelled, sampled_proportions
 from genvec.encoders import MessagePassing
-from genvec.evaluate import Predictions, evaluate, leak_curve
+from genvec.evaluate import Predictions, distances, evaluate, leak_curve
 from genvec.networks import initialise
-from genvec.represent import fit_normaliser, represent
+from genvec.represent import RUNNING, fit_normaliser, represent
 from genvec.store import load_zoo, write_json
+
+DISTANT = 500  # train members whose distances are evaluated: 124,750 pairs
 
 
 def run_stage(config, run) -> None:
@@ -28,17 +30,19 @@ def run_stage(config, run) -> None:
         zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
         used = context(config, run, setup, zoo)
         test = TestMembers(zoo.members, config.seed)
-        inputs = {"constant": ("constant", partial(np.ones, (len(zoo.members), 1)))}
+        inputs = {"constant": ("constant", partial(np.ones, (len(zoo.members), 1)), False)}
         for name in config.controls.features:
             label, control = FITTED_CONTROLS[name]
             represented = partial(represent, name, zoo.params, zoo.state, used)
             untrained = partial(_untrained, config, zoo, setup, represented)
-            inputs[label] = control, untrained if name == "graph" else represented
+            features_fn = untrained if name == "graph" else represented
+            inputs[label] = control, features_fn, name in RUNNING
         with bar(len(inputs) + len(config.controls.num_samples), "controls", "control") as progress:
             metrics = {}
-            for name, (control, features_fn) in inputs.items():
+            for name, (control, features_fn, runs_member) in inputs.items():
                 progress.set_postfix_str(name)
-                metrics[name] = test.metrics_of_control(CONTROLS[control], features_fn())
+                found = test.metrics_of_control(CONTROLS[control], features_fn())
+                metrics[name] = {**found, "runs_member": runs_member}
                 progress.update()
             for num_samples in config.controls.num_samples:
                 progress.set_postfix_str(f"{num_samples} samples")
@@ -68,6 +72,12 @@ class TestMembers:
         return evaluate(
             Predictions(embeddings[rows], self.mixtures[rows], triplets), self.curve, seed=self.seed
         )
+
+    def train_distance_mae(self, embeddings: np.ndarray) -> float:
+        """Of pairs of the first train members, to be held against that of test members."""
+        rows = self.rows["train"][:DISTANT]
+        learned = Predictions(embeddings[rows], self.mixtures[rows])
+        return distances(learned, self.curve, self.seed)["distance_mae"]
 
     def metrics_of_control(self, control, represented: np.ndarray) -> dict[str, float]:
         """Fits a control on the train and val members' features [N, F]."""
@@ -112,11 +122,14 @@ def _sampling(config, run, setup, zoo, test, num_samples: int) -> dict[str, dict
         for x, index in zip(parts, (calibration, val), strict=False)
     )
     return {
-        f"{num_samples:,} samples, {label}": evaluate(
-            Predictions(CONTROLS[control](train, val, parts[2]), test.mixtures[rows]),
-            test.curve,
-            seed=config.seed,
-        )
+        f"{num_samples:,} samples, {label}": {
+            **evaluate(
+                Predictions(CONTROLS[control](train, val, parts[2]), test.mixtures[rows]),
+                test.curve,
+                seed=config.seed,
+            ),
+            "runs_member": True,
+        }
         for label, control in (("raw", "raw"), ("calibrated", "ridge"))
     }
 

@@ -100,6 +100,7 @@ def _evaluate(run, name, embedded, runs_member, zoo, test) -> tuple[dict[str, fl
             rows = test.rows[split]
             angle = angle_deg(embeddings[rows], test.mixtures[rows]).mean()
             every[seed][f"{split}_angle_deg_mean"] = float(angle)
+        every[seed]["train_distance_mae"] = test.train_distance_mae(embeddings)
     best = min(every, key=lambda seed: every[seed]["val_angle_deg_mean"])
     columns = {f"embedding_{k}": column for k, column in enumerate(embedded[best].T)}
     table = zoo.members[["member", "split"]].assign(**columns)

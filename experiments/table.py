@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from genvec.report import families_table, matching_table, results_table
+from genvec.report import comparisons, families_table, matching_table, results_table
 from genvec.store import StoreError, read_json
 
 
@@ -18,6 +18,8 @@ def main(paths: list[str]) -> None:
         print(f"\n{path} · {metrics['environment']['command']}")
         print(f"{metrics['environment']['date']} · commit {metrics['environment']['commit']}\n")
         print(_table_of(metrics)(metrics))
+        for comparison in comparisons(metrics):
+            print(f"\n{comparison.as_markdown()}")
 
 
 def _table_of(metrics):

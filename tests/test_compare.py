@@ -59,8 +59,14 @@ def test_every_reader_with_every_objective(compared):
     assert "member/probes/mse ▸" in printed and "▸ runs the member" in printed
     page = (run / "report.html").read_text()
     table = page[page.index('id="comparison"') : page.index('id="distances"')]
-    assert table.count("<td") == 5 * 2 and table.count("train ") == 6 and table.count("–") == 4
-    assert len(re.findall(r"member/probes ▸", table)) == 1
+    # both tasks: the vector, and the distance of two models
+    assert table.count("<td") == 2 * 5 * 2 and table.count("train ") == 2 * 6
+    assert table.count("–") == 2 * 4 and len(re.findall(r"member/probes ▸", table)) == 2
+    values = encoders["aligned/mlp/distance"]
+    angle, distance = values["angle_deg_mean"], values["distance_mae"]
+    assert f">{angle:.2f}°<" in table and f">{distance:.3f}<" in table
+    kept = script("table", run / "metrics.json").stdout
+    assert f"**{distance:.3f}** ({values['train_distance_mae']:.3f})" in kept, "alone in its column"
 
 
 def test_the_better_learning_rate_is_kept(compared):
@@ -73,6 +79,7 @@ def test_the_better_learning_rate_is_kept(compared):
 def test_other_seeds_take_the_learning_rate_of_the_first(tmp_path):
     run = RunFolder(tmp_path)
     entry = get_config("compare").encoders.aligned_mlp_mse
+    entry.train.learning_rate = (1e-3, 3e-3)
     write_jsonl(seed_folder(run, entry, 0) / "log.jsonl", [{"step": 1, "learning_rate": 1e-3}])
     assert rates_to_try(run, entry, 0) == (1e-3, 3e-3)
     assert rates_to_try(run, entry, 1) == (1e-3,)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from genvec.report import figures, samples, tables
 from genvec.report.collections import collections_table, write_collections
-from genvec.report.comparison import comparison
+from genvec.report.comparison import comparisons
 from genvec.report.contents import predict, read_contents
 from genvec.report.families import families_table
 from genvec.report.gallery import write_gallery
@@ -17,6 +17,7 @@ from genvec.store import RunFolder
 __all__ = [
     "Found",
     "collections_table",
+    "comparisons",
     "families_table",
     "matching_table",
     "results_table",
@@ -50,7 +51,7 @@ def write_report(run: RunFolder) -> Path:
         results=results(contents.metrics),
         prediction=prediction,
         sheets=samples.edge_sheets(contents),
-        comparison=comparison(contents),
+        comparisons=comparisons(contents.metrics),
         distances=tables.distances(contents),
         classes=tables.class_keys(contents),
         details=tables.details(contents),

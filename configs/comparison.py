@@ -1,0 +1,51 @@
+"""Every representation with every objective, under one small budget, for `:compare` variants."""
+
+from typing import Any
+
+# representation → encoder → its options: the readers of most numbers are narrower than by default,
+# so that a training takes seconds; `latent_mean` and what follows it have to run the member
+READERS: dict[str, dict[str, dict[str, Any]]] = {
+    "flat": {"mlp": {"hidden": (32, 256)}},
+    "aligned": {"mlp": {"hidden": (32, 256)}},
+    "statistics": {"mlp": {}},
+    "moments": {"mlp": {}},
+    "tokens": {"set": {"width": 64}, "transformer": {"width": 32, "num_layers": 1}},
+    "graph": {"graph": {"width": 16, "readout": 64}},
+    "latent_mean": {"mlp": {}},
+    "reconstruction": {"mlp": {}},
+    "samples": {"mlp": {}},
+    "member": {"probes": {}},
+}
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "n_pair": {"n_pair": {"temperature": 0.05}},
+    "cosine": {"cosine": {}},
+    "triplet": {"triplet": {}},
+    "mse": {"mse": {}},
+    "distance": {"distance": {}},
+    "mse+n_pair": {"mse": {}, "n_pair": {"temperature": 0.05, "weight": 0.1}},
+    "mse+distance": {"mse": {}, "distance": {}},
+}
+
+
+def compare(config: Any) -> None:
+    """Replaces the encoders of a config: all get the same steps, rate, batches and three seeds."""
+    config.ensembles = {}
+    config.encoders = {
+        f"{representation}_{encoder}_{name}": {
+            "representation": representation,
+            "encoder": {"name": encoder, "args": args},
+            "objective": objective,
+            "augment": 0.3 if representation == "graph" else 0.0,
+            "seeds": (0, 1, 2),
+            "train": {
+                "steps": 300,
+                "batch_size": 32,
+                "learning_rate": (3e-3,),
+                "weight_decay": 0.3,
+                "eval_every": 100,
+            },
+        }
+        for representation, encoders in READERS.items()
+        for encoder, args in encoders.items()
+        for name, objective in OBJECTIVES.items()
+    }
