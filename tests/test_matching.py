@@ -125,6 +125,23 @@ def test_members_with_unseen_classes_are_in_no_other_split(run):
     assert "unseen R@1 %" in printed and "moments of samples" in printed
 
 
+def test_retrieval_is_kept_beside_what_another_run_has_measured(run, tmp_path):
+    folder, _ = run
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    first.write_text('{"dataset": "digits", "encoders": {}}')
+    result = script("keep", second, first, folder)
+    assert result.returncode == 0, result.stderr
+    kept, metrics = (json.loads(p.read_text()) for p in (second, folder / "matching/metrics.json"))
+    assert kept["dataset"] == "digits" and set(kept["retrieval_unseen"]) == {
+        "encoder", "moments of samples", "FID"
+    }  # fmt: skip
+    for part in ("retrieval_seen", "retrieval_unseen"):
+        assert kept[part]["FID"] == metrics["controls"]["FID"][part]
+    assert kept["retrieval_seen"] != kept["retrieval_unseen"]
+    result = script("keep", second, first, tmp_path)
+    assert result.returncode == 1 and str(tmp_path) in result.stderr, "nothing was matched there"
+
+
 def test_search_by_a_folder_and_by_a_part_of_a_data_set(run, tmp_path):
     from genvec.data import load_dataset
 
