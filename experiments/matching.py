@@ -21,7 +21,7 @@ from experiments.setup import check, unseen_classes
 from experiments.start import main
 from genvec import trees
 from genvec.classes import features
-from genvec.matching import PairEncoder, contrast
+from genvec.matching import READS, PairEncoder, contrast
 from genvec.report import matching_table
 from genvec.represent import (
     Context,
@@ -68,12 +68,16 @@ def _match(config, run) -> dict[str, Any]:
     data = mixture_data(setup.dataset, run)
     learned, heldout, scale = make_banks(data, describe, known, config.matching.images_a_class)
     zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
-    matcher = Matcher(config, run, setup.family, zoo, learned, scale)
+
+    def described(x):
+        return scale(describe(x))
+
+    matcher = Matcher(config, run, setup.family, zoo, learned, scale, described)
     seeds = config.matching.seeds
     for seed in seeds:
         if not record_path(matcher.folder(seed) / "trained").exists():
             matcher.train(seed)
-    test = TestPairs(config, setup.family, zoo, heldout, lambda x: scale(describe(x)))
+    test = TestPairs(config, setup.family, zoo, heldout, described)
     found = [test.metrics(*matcher.embed(seed, test.sets)) for seed in seeds]
     best = min(seeds, key=matcher.val_loss)
     columns = {f"embedding_{k}": x for k, x in enumerate(matcher.embed(best)[0].T)}
@@ -86,6 +90,7 @@ def _match(config, run) -> dict[str, Any]:
         "classes": names,
         "unseen_classes": unseen,
         "num_members": zoo.members["split"].value_counts().to_dict(),
+        "reads": config.matching.reads,
         "num_seeds": len(seeds),
         "best_seed": best,
         "encoder": _over_seeds(found),
@@ -96,12 +101,17 @@ def _match(config, run) -> dict[str, Any]:
 class Matcher:
     """Pairs of a member and its data set, and the encoders that bring them together."""
 
-    def __init__(self, config, run, family, zoo, bank, scale):
+    def __init__(self, config, run, family, zoo, bank, scale, describe):
         self.config, self.path, self.zoo, self.bank = config, run.matching, zoo, bank
         self.scale, self.spec = scale, family.spec
-        self.context = Context(family.spec, family.encode, jnp.empty(0))
-        self.encoder = PairEncoder(family.spec, config.matching.dimension)
-        self.graphs = represent("graph", zoo.params, zoo.state, self.context)
+        sample = {"sample": family.sample, "describe": describe}
+        self.context = Context(family.spec, family.encode, jnp.empty(0), **sample)
+        args = config.matching.get("model", {})
+        self.encoder = PairEncoder(family.spec, config.matching.dimension, **args)
+        self.read = {  # of every member
+            name: represent(READS[name], zoo.params, zoo.state, self.context)
+            for name in config.matching.reads
+        }
 
     def folder(self, seed: int):
         return self.path / f"seed_{seed}"
@@ -110,20 +120,28 @@ class Matcher:
         """On train members of the known classes; the best step by the loss on val members."""
         settings, members = self.config.matching, self.zoo.members
         rows = [np.flatnonzero(members["split"] == name) for name in ("train", "val")]
-        normaliser = fit_normaliser(trees.take(self.graphs, rows[0]), self.spec)
+        saved, held, normaliser = {"scale": self.scale._asdict()}, dict(self.read), None
+        if "weights" in held:  # parameters are drawn, augmented and only then made a graph
+            normaliser = fit_normaliser(trees.take(held["weights"], rows[0]), self.spec)
+            saved["normaliser"] = normaliser_to_tree(normaliser)
+            held["weights"] = self.zoo.params
 
         def prepare(key, member):
-            params, mixture = member
-            draw_key, change_key = jax.random.split(jax.random.key(0) if key is None else key)
-            if key is not None:
-                params = augment(change_key, params, self.spec, spread=settings.augment)
-            drawn = self.bank.draw(draw_key, mixture, settings.set_size)
-            return normaliser(graph(params, {}, self.context)), drawn
+            read, mixture = dict(member[0]), member[1]
+            keys = jax.random.split(jax.random.key(0) if key is None else key, 3)
+            if normaliser is not None:
+                params = read["weights"]
+                if key is not None:
+                    params = augment(keys[0], params, self.spec, spread=settings.augment)
+                read["weights"] = normaliser(graph(params, {}, self.context))
+            if "samples" in read:
+                drawn = jax.random.permutation(keys[1], read["samples"])
+                read["samples"] = drawn[: settings.set_size]
+            return read, self.bank.draw(keys[2], mixture, settings.set_size)
 
         proportions = jnp.asarray(mixtures(members), jnp.float32)
         train, val = (
-            Examples(trees.take((self.zoo.params, proportions), part), proportions[part])
-            for part in rows
+            Examples(trees.take((held, proportions), part), proportions[part]) for part in rows
         )
         objective = contrast(settings.temperature)
         with bar(settings.train.steps, f"matching seed {seed}", "step") as progress:
@@ -145,7 +163,6 @@ class Matcher:
                 **settings.train,
             )
         write_jsonl(self.folder(seed) / "log.jsonl", trained.log)
-        saved = {"normaliser": normaliser_to_tree(normaliser), "scale": self.scale._asdict()}
         save_tree(self.folder(seed) / "trained", {"params": trained.params["params"], **saved})
 
     def val_loss(self, seed: int) -> float:
@@ -155,10 +172,12 @@ class Matcher:
     def embed(self, seed: int, sets: np.ndarray | None = None) -> list[np.ndarray]:
         """All members [N, D]; and data sets [n, D], from features [n, M, F] of their images."""
         saved = load_tree(self.folder(seed) / "trained")
-        graphs = normaliser_from_tree(saved["normaliser"])(self.graphs)
+        read = dict(self.read)
+        if "weights" in read:
+            read["weights"] = normaliser_from_tree(saved["normaliser"])(read["weights"])
         found = []
         for method, inputs in (
-            (PairEncoder.embed_model, graphs),
+            (PairEncoder.embed_model, read),
             (PairEncoder.embed_dataset, sets),
         ):
             if inputs is not None:
@@ -184,6 +203,9 @@ def check_matching(config) -> None:
     """Raises ValueError, before any compute is spent, for what only this script needs."""
     check(config)
     unseen_classes(config)
+    reads = config.matching.reads
+    if not reads or set(reads) - set(READS):
+        raise ValueError(f"config.matching.reads is {reads}; allowed: some of {', '.join(READS)}")
     if not config.mixtures.num_triplets:
         raise ValueError(
             "config.mixtures.num_triplets is 0; the sum of two models needs at least 2 triplets"

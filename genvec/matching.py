@@ -1,6 +1,7 @@
 """Models and data sets as points of one space, so that either can be looked for by the other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -46,23 +47,35 @@ class ModelEncoder(nn.Module):
         return to_sphere(MLP((self.readout, self.num_outputs), name="read")(nn.gelu(features)))
 
 
+# what an encoder may read of a member → its representation; the second has to run the member
+READS = {"weights": "graph", "samples": "generated"}
+
+
 class PairEncoder(nn.Module):
-    """A model and the data that it was trained on, each by its own encoder: [2, D]."""
+    """A model and the data that it was trained on, as two points of one space: [2, D].
+
+    A model is a dict of what is read of it: "weights", its neural graph; "samples", features
+    [M, F] of images that it generates, which the encoder of data sets reads as it reads data. Of
+    both, the mean on the sphere.
+    """
 
     spec: Spec
     num_outputs: int = 32
+    width: int = 32
+    readout: int = 256
 
     def setup(self) -> None:
-        self.model = ModelEncoder(self.spec, self.num_outputs)
+        self.model = ModelEncoder(self.spec, self.num_outputs, self.width, self.readout)
         self.dataset = DatasetEncoder(self.num_outputs)
 
-    def __call__(self, pair: tuple[NeuralGraph, jax.Array]) -> jax.Array:
-        """One member's graph, and features of images drawn from its data set."""
+    def __call__(self, pair: tuple[Mapping[str, Any], jax.Array]) -> jax.Array:
+        """What is read of one member, and features of images drawn from its data set."""
         return jnp.stack([self.embed_model(pair[0]), self.embed_dataset(pair[1])])
 
-    def embed_model(self, graph: NeuralGraph) -> jax.Array:
+    def embed_model(self, read: Mapping[str, Any]) -> jax.Array:
         """[D]."""
-        return self.model(graph)
+        encoders = {"weights": self.model, "samples": self.dataset}
+        return to_sphere(sum(encoders[name](x) for name, x in read.items()))
 
     def embed_dataset(self, features: jax.Array) -> jax.Array:
         """[D]."""

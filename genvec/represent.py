@@ -87,17 +87,23 @@ def reconstruction(params: Params, state: State, context: Context, *, num: int =
     return jnp.log(jnp.mean(error.reshape(len(x), -1), axis=1))
 
 
+def generated(params: Params, state: State, context: Context, *, num: int = 256) -> jax.Array:
+    """Features of images that the member generates, a set: [num, F].
+
+    Every member draws by the same key, so that what differs is the member.
+    """
+    if context.sample is None or context.describe is None:
+        raise ValueError("features of generated images need a sampler and features of images")
+    return context.describe(context.sample(params, state, jax.random.key(0), num))
+
+
 def samples(params: Params, state: State, context: Context, *, num: int = 512) -> jax.Array:
     """Mean and standard deviation of the features of generated images: [2 · F].
 
-    Every member draws by the same key, so that what differs is the member.
     Reference: Lu et al. 2022, arXiv 2210.03116, section 3 (models found by the moments of their
     samples' features).
     """
-    if context.sample is None or context.describe is None:
-        raise ValueError("the representation 'samples' needs a sampler and features of images")
-    h = context.describe(context.sample(params, state, jax.random.key(0), num))
-    return _mean_and_deviation(h)
+    return _mean_and_deviation(generated(params, state, context, num=num))
 
 
 def pixels(params: Params, state: State, context: Context, *, num: int = 512) -> jax.Array:
@@ -196,12 +202,13 @@ REPRESENTATIONS = {
     "graph": graph,
     "latent_mean": latent_mean,
     "reconstruction": reconstruction,
+    "generated": generated,
     "samples": samples,
     "pixels": pixels,
     "member": member,
 }
 # what has to run the member: not of the weights alone
-RUNNING = ("latent_mean", "reconstruction", "samples", "pixels", "member")
+RUNNING = ("latent_mean", "reconstruction", "generated", "samples", "pixels", "member")
 
 
 def represent(

@@ -88,7 +88,7 @@ def test_both_encoders_end_on_the_sphere_and_a_set_has_no_order(family):
     params, state = random_params(family)
     context = Context(family.spec, family.encode, jnp.empty(0))
     images = jax.random.normal(jax.random.key(1), (9, 5))
-    pair = graph(params, state, context), images
+    pair = {"weights": graph(params, state, context)}, images
     module = matching.PairEncoder(family.spec, 32)
     variables = initialise(module, jax.random.key(0), pair)
     both = module.apply(variables, pair)
@@ -102,11 +102,39 @@ def test_both_encoders_end_on_the_sphere_and_a_set_has_no_order(family):
     )
 
 
+def test_generated_images_are_read_as_data_are(family):
+    params, state = random_params(family)
+    weights = graph(params, state, Context(family.spec, family.encode, jnp.empty(0)))
+    images, data = jax.random.normal(jax.random.key(1), (2, 9, 5))
+    module = matching.PairEncoder(family.spec, 32, width=8, readout=16)
+    variables = initialise(
+        module, jax.random.key(0), ({"weights": weights, "samples": images}, data)
+    )
+
+    def embed(**read):
+        return module.apply(variables, read, method=matching.PairEncoder.embed_model)
+
+    own = module.apply(variables, images, method=matching.PairEncoder.embed_dataset)
+    np.testing.assert_allclose(embed(samples=images), own, atol=1e-6)
+    middle = embed(weights=weights) + own
+    joint = embed(weights=weights, samples=images)
+    np.testing.assert_allclose(joint, middle / jnp.linalg.norm(middle), atol=1e-6)
+    assert np.abs(joint - own).max() > 1e-3, "control: the weights count"
+
+
+@pytest.mark.parametrize("reads", [(), ("weights", "gradients")])
+def test_what_cannot_be_read(reads):
+    config = get_config("smoke")
+    config.matching.reads = reads
+    with pytest.raises(ValueError, match=r"reads is .*; allowed: some of weights, samples"):
+        check_matching(config)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The smoke variant of configs/unseen.py."""
+    """The smoke variant of configs/unseen.py, reading all that may be read."""
     folder = tmp_path_factory.mktemp("unseen")
-    result = script("matching", "--config=configs/unseen.py:smoke", f"--workdir={folder}")
+    result = script("matching", "--config=configs/unseen.py:samples,smoke", f"--workdir={folder}")
     assert result.returncode == 0, result.stderr[-3000:]
     return folder, result.stdout
 
@@ -123,6 +151,7 @@ def test_members_with_unseen_classes_are_in_no_other_split(run):
         assert set(values["retrieval_unseen"]) >= {"r1", "r5", "mrr"}
     assert {"moments of samples", "FID"} == set(metrics["controls"])
     assert "unseen R@1 %" in printed and "moments of samples" in printed
+    assert "encoder of weights and samples" in printed
 
 
 def test_retrieval_is_kept_beside_what_another_run_has_measured(run, tmp_path):

@@ -59,7 +59,7 @@ def test_samples_are_moments_of_features(family, context):
     found = R.samples(params, state, context, num=40)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     without = context._replace(describe=None)
-    with pytest.raises(ValueError, match="needs a sampler and features"):
+    with pytest.raises(ValueError, match="need a sampler and features"):
         R.samples(params, state, without)
 
 

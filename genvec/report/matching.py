@@ -16,7 +16,8 @@ def matching_table(metrics: Mapping[str, Any]) -> str:
     """
     parts = [name for name in ("seen", "unseen") if f"retrieval_{name}" in metrics["encoder"]]
     rows = [["", *(f"{part} {c}" for part in parts for c in (*COLUMNS.values(), "Spearman"))]]
-    for name, values in {"encoder": metrics["encoder"], **metrics["controls"]}.items():
+    encoder = f"encoder of {' and '.join(metrics.get('reads', ['weights']))}"
+    for name, values in {encoder: metrics["encoder"], **metrics["controls"]}.items():
         cells = []
         for part in parts:
             found = values[f"retrieval_{part}"]
