@@ -87,7 +87,7 @@ def _default() -> ConfigDict:
             "graph",
         ),  # of the untrained encoder, the last
         "num_samples": (512, 10_000),  # generated images classified per member
-        "num_calibration": 500,  # train members whose samples calibrate the counts
+        "num_calibration": 500,  # train (and val) members whose samples calibrate the counts
         "untrained_readout": 512,  # features of the untrained graph encoder
     }
     config.report = {"num_samples": 8}  # generated images shown per member

@@ -111,7 +111,12 @@ def _large(config: Any) -> None:
 
 def _shared(config: Any) -> None:
     config.zoo.init = "shared"
-    config.mixtures.update({"num": 2_400, "num_triplets": 60})
+    config.mixtures.update({"num": 2_100, "num_triplets": 40})
+    config.encoders.graph.update(
+        {"encoder": {"name": "graph", "args": {"width": 16, "readout": 64}}}
+    )
+    config.encoders.graph.train.steps = 1_500
+    config.encoders.reconstruction.train.steps = 2_000
 
 
 def _ae(config: Any) -> None:

@@ -90,7 +90,7 @@ def _default() -> ConfigDict:
 
 def _mnist(config: Any) -> None:
     config.data.name = "mnist"
-    config.mixtures.update({"num": 2_200, "num_triplets": 60})
+    config.mixtures.update({"num": 1_300, "test_fraction": 0.16, "num_triplets": 40})
     config.zoo.family.args.update({"hidden": (64,), "latent": 8})
     config.zoo.hparams.learning_rate = 5e-3
     config.zoo.update({"steps": 500, "batch_size": 64, "width": 4, "segment_size": 128})

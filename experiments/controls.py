@@ -102,10 +102,12 @@ def _untrained(config, zoo, setup, represented) -> np.ndarray:
 
 
 def _sampling(config, run, setup, zoo, test, num_samples: int) -> dict[str, dict[str, float]]:
-    """Counts of classified samples, raw, and calibrated on some train members."""
+    """Counts of classified samples, raw, and calibrated on some train and val members."""
     classifier = load_counter(config, run)
-    calibration = test.rows["train"][: config.controls.num_calibration]
-    val, rows = test.rows["val"], test.rows["test"]
+    calibration, val = (
+        test.rows[split][: config.controls.num_calibration] for split in ("train", "val")
+    )
+    rows = test.rows["test"]
     asked = np.concatenate([calibration, val, rows])
     keys = jax.vmap(partial(jax.random.fold_in, stream(config, "evaluate")))(asked)
     counts = sampled_proportions(
