@@ -2,11 +2,11 @@
 
 from typing import Any
 
-# representation → encoder → its options: the readers of most numbers are narrower than by default,
-# so that a training takes seconds; `latent_mean` and what follows it have to run the member
+# representation → encoder → its options. Those that read most numbers are narrower than by default,
+# so that a training takes seconds; `latent_mean` and what follows it have to run the member.
 READERS: dict[str, dict[str, dict[str, Any]]] = {
-    "flat": {"mlp": {"hidden": (32, 256)}},
-    "aligned": {"mlp": {"hidden": (32, 256)}},
+    "flat": {"mlp": {"hidden": (16, 256)}},
+    "aligned": {"mlp": {"hidden": (16, 256)}},
     "statistics": {"mlp": {}},
     "moments": {"mlp": {}},
     "tokens": {"set": {"width": 64}, "transformer": {"width": 32, "num_layers": 1}},
@@ -16,6 +16,11 @@ READERS: dict[str, dict[str, dict[str, Any]]] = {
     "samples": {"mlp": {}},
     "member": {"probes": {}},
 }
+# Of each reader the best of 3e-4, 1e-3 and 3e-3 on val members of MNIST, K = 3, by MSE (of the
+# graph of the first two); of 1e-5, 3e-5 and 1e-4 where a hidden neuron sums over 100,000 inputs.
+RATES = {"flat": 1e-4, "aligned": 1e-4, "graph": 1e-3}
+RATE = 3e-3
+SLOW = ("graph", "transformer")  # encoders that get one seed in place of three
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "n_pair": {"n_pair": {"temperature": 0.05}},
     "cosine": {"cosine": {}},
@@ -28,7 +33,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 
 
 def compare(config: Any) -> None:
-    """Replaces the encoders of a config: all get the same steps, rate, batches and three seeds."""
+    """Replaces the encoders of a config: all get the same steps and batches."""
     config.ensembles = {}
     config.encoders = {
         f"{representation}_{encoder}_{name}": {
@@ -36,11 +41,11 @@ def compare(config: Any) -> None:
             "encoder": {"name": encoder, "args": args},
             "objective": objective,
             "augment": 0.3 if representation == "graph" else 0.0,
-            "seeds": (0, 1, 2),
+            "seeds": (0,) if encoder in SLOW else (0, 1, 2),
             "train": {
                 "steps": 300,
                 "batch_size": 32,
-                "learning_rate": (3e-3,),
+                "learning_rate": (RATES.get(representation, RATE),),
                 "weight_decay": 0.3,
                 "eval_every": 100,
             },

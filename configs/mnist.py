@@ -112,11 +112,11 @@ def _large(config: Any) -> None:
 def _shared(config: Any) -> None:
     config.zoo.init = "shared"
     config.mixtures.update({"num": 2_100, "num_triplets": 40})
-    config.encoders.graph.update(
-        {"encoder": {"name": "graph", "args": {"width": 16, "readout": 64}}}
-    )
-    config.encoders.graph.train.steps = 1_500
+    config.encoders.graph.encoder.args = {"width": 16, "readout": 64}
+    config.encoders.graph.train.steps = 1_000
+    config.encoders.graph.seeds = (0,)
     config.encoders.reconstruction.train.steps = 2_000
+    config.ensembles = {}
 
 
 def _ae(config: Any) -> None:
