@@ -96,7 +96,7 @@ def _mnist(config: Any) -> None:
     config.zoo.update({"steps": 500, "batch_size": 64, "width": 4, "segment_size": 128})
     # of most numbers an eighth: a step in a third of the time
     config.matching.model = {"width": 16, "readout": 64}
-    config.matching.train.update({"steps": 1_500, "batch_size": 32})
+    config.matching.train.update({"steps": 600, "batch_size": 32})
 
 
 def _samples(config: Any) -> None:
