@@ -1,38 +1,48 @@
-"""Keeps what a run has measured as a small file, with the retrieval of its matching run beside it.
+"""Keeps what a run has measured as a small file, with the retrieval of matching runs beside it.
 
-python -m experiments.keep results/mnist.json runs/mnist [runs/unseen_mnist]
+python -m experiments.keep results/mnist.json runs/mnist [runs/unseen_mnist …]
 
-Instead of the first run a file may stand that was kept before.
+Instead of the first run a file may stand that was kept before, or a matching run to be kept whole.
 """
 
 import sys
 from pathlib import Path
 from typing import Any
 
+from genvec.report import matched_entries
 from genvec.store import RunFolder, StoreError, read_json, write_json
 
 PARTS = ("retrieval_seen", "retrieval_unseen")
 
 
 def main(out: Path, source: Path, *matched: Path) -> None:
-    """Writes `out`: metrics.json of the run, and `PARTS` of the encoder and controls of another."""
-    kept = read_json(RunFolder(source).metrics if source.is_dir() else source)
-    for path in matched:
-        kept |= _retrieval(read_json(RunFolder(path).matching / "metrics.json"))
+    """Writes `out`: metrics.json of the run, and `PARTS` of the encoders and controls of others."""
+    kept, every = _measured(source), [_measured(path) for path in matched]
+    for part in PARTS if every else ():
+        kept[part] = {
+            name: values[part]
+            for metrics in every
+            for name, values in matched_entries(metrics).items()
+            if part in values
+        }
+    if every:
+        kept["retrieval_environments"] = [metrics["environment"] for metrics in every]
     write_json(out, kept)
 
 
-def _retrieval(metrics: dict[str, Any]) -> dict[str, Any]:
-    found = {"encoder": metrics["encoder"], **metrics["controls"]}
-    parts = {
-        part: {name: values[part] for name, values in found.items() if part in values}
-        for part in PARTS
-    }
-    return {**parts, "retrieval_environment": metrics["environment"]}
+def _measured(path: Path) -> dict[str, Any]:
+    """Of a run or a kept file; where the run's folder lay is left out of its command."""
+    found = (RunFolder(path).metrics, RunFolder(path).matching / "metrics.json")
+    metrics = read_json(next(filter(Path.exists, found), found[0]) if path.is_dir() else path)
+    if "environment" in metrics:
+        words = metrics["environment"]["command"].split(" ")
+        told = " ".join(word for word in words if not word.startswith("--workdir"))
+        metrics["environment"]["command"] = told
+    return metrics
 
 
 if __name__ == "__main__":
-    if not 3 <= len(sys.argv) <= 4:
+    if len(sys.argv) < 3:
         sys.exit(__doc__)
     try:
         main(*map(Path, sys.argv[1:]))

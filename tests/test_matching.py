@@ -162,11 +162,16 @@ def test_retrieval_is_kept_beside_what_another_run_has_measured(run, tmp_path):
     assert result.returncode == 0, result.stderr
     kept, metrics = (json.loads(p.read_text()) for p in (second, folder / "matching/metrics.json"))
     assert kept["dataset"] == "digits" and set(kept["retrieval_unseen"]) == {
-        "encoder", "moments of samples", "FID"
+        "encoder of weights and samples", "moments of samples", "FID"
     }  # fmt: skip
     for part in ("retrieval_seen", "retrieval_unseen"):
         assert kept[part]["FID"] == metrics["controls"]["FID"][part]
+        assert kept[part]["encoder of weights and samples"] == metrics["encoder"][part]
     assert kept["retrieval_seen"] != kept["retrieval_unseen"]
+    assert "--workdir" in metrics["environment"]["command"]
+    assert not any("workdir" in run["command"] for run in kept["retrieval_environments"])
+    result = script("keep", first, folder)
+    assert result.returncode == 0 and json.loads(first.read_text())["controls"], "kept whole"
     result = script("keep", second, first, tmp_path)
     assert result.returncode == 1 and str(tmp_path) in result.stderr, "nothing was matched there"
 

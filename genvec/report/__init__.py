@@ -8,7 +8,7 @@ from genvec.report.comparison import comparisons
 from genvec.report.contents import predict, read_contents
 from genvec.report.families import families_table
 from genvec.report.gallery import write_gallery
-from genvec.report.matching import matching_table
+from genvec.report.matching import matched_entries, matching_table
 from genvec.report.pages import write_page
 from genvec.report.results import results, results_table
 from genvec.report.search import Found, write_search
@@ -19,6 +19,7 @@ __all__ = [
     "collections_table",
     "comparisons",
     "families_table",
+    "matched_entries",
     "matching_table",
     "results_table",
     "write_collections",

@@ -8,6 +8,12 @@ from genvec.report.families import markdown
 COLUMNS = {"r1": "R@1 %", "r5": "R@5 %", "mrr": "MRR"}
 
 
+def matched_entries(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The encoder, named after what it reads of a member, and the controls: name → metrics."""
+    reads = " and ".join(metrics.get("reads", ["weights"]))
+    return {f"encoder of {reads}": metrics["encoder"], **metrics["controls"]}
+
+
 def matching_table(metrics: Mapping[str, Any]) -> str:
     """A Markdown table: the encoder and its controls, on data sets of known and of unseen classes.
 
@@ -16,8 +22,7 @@ def matching_table(metrics: Mapping[str, Any]) -> str:
     """
     parts = [name for name in ("seen", "unseen") if f"retrieval_{name}" in metrics["encoder"]]
     rows = [["", *(f"{part} {c}" for part in parts for c in (*COLUMNS.values(), "Spearman"))]]
-    encoder = f"encoder of {' and '.join(metrics.get('reads', ['weights']))}"
-    for name, values in {encoder: metrics["encoder"], **metrics["controls"]}.items():
+    for name, values in matched_entries(metrics).items():
         cells = []
         for part in parts:
             found = values[f"retrieval_{part}"]
