@@ -194,6 +194,7 @@ def test_search_by_a_folder_and_by_a_part_of_a_data_set(run, tmp_path):
     assert result.stdout.count("member ") == 3
     html = page.read_text()
     assert html.count("data:image/png") == 4 and "5 images" in html
+    assert "made from its weights and images that it generates" in " ".join(html.split())
     result = script("search", *asked, "--query=digits:heldout:3,8")
     assert result.returncode == 0 and result.stdout.count("member ") == 3
 

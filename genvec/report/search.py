@@ -9,6 +9,8 @@ import numpy as np
 from genvec.report.pages import write_page
 from genvec.report.samples import strip
 
+MADE_FROM = {"weights": "its weights", "samples": "images that it generates"}
+
 
 class Found(NamedTuple):
     """A member near to the query."""
@@ -40,7 +42,12 @@ class FoundRow(NamedTuple):
 
 
 def write_search(
-    path: Path, query: str, images: np.ndarray, num_images: int, found: Sequence[Found]
+    path: Path,
+    query: str,
+    images: np.ndarray,
+    num_images: int,
+    found: Sequence[Found],
+    reads: Sequence[str] = ("weights",),
 ) -> Path:
     """Writes one HTML page that needs no network.
 
@@ -48,6 +55,7 @@ def write_search(
       query: as it was given.
       images: uint8 [S, H, W, C], some of the query's.
       num_images: how many there were.
+      reads: what the members' embeddings are made of.
     """
     rows = [
         FoundRow(
@@ -61,4 +69,5 @@ def write_search(
         for f in found
     ]
     values = {"query": query, "num_images": num_images, "strip": strip(images), "rows": rows}
+    values["made_from"] = " and ".join(MADE_FROM[name] for name in reads)
     return write_page(path, "search.html", bokeh="", script="", **values)  # nothing is plotted
