@@ -135,7 +135,7 @@ def main() -> None:
     for one in found:
         where = f"{one.rank:3d}  member {one.member:6d}  {one.split:6s}"
         print(f"{where}  {one.score:.3f}  {one.trained_on()}")
-    reads = made_by[0].matching.reads
+    reads = made_by[0].matching.get("reads", ("weights",))  # runs before it had but these
     shown = images[:SHOWN]
     print(f"\n{write_search(Path(asked.page), asked.query, shown, len(images), found, reads)}")
 
