@@ -32,7 +32,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 }
 
 
-def compare(config: Any) -> None:
+def compare(config: Any, readers: Any = READERS) -> None:
     """Replaces the encoders of a config: all get the same steps and batches."""
     config.ensembles = {}
     config.encoders = {
@@ -50,7 +50,7 @@ def compare(config: Any) -> None:
                 "eval_every": 100,
             },
         }
-        for representation, encoders in READERS.items()
+        for representation, encoders in readers.items()
         for encoder, args in encoders.items()
         for name, objective in OBJECTIVES.items()
     }
