@@ -170,7 +170,7 @@ def _metrics(class_names, members: pd.DataFrame, encoders: dict) -> dict:
             "statistics/boosting": fake_metrics(19.4),
             "flat/ridge": fake_metrics(6.0),
             "moments/ridge": fake_metrics(3.8),
-            "samples_512/raw": sampling,
+            "samples_512/raw": {**sampling, "runs_member": True},  # the best of them
         },
         "encoders": encoders,
         "best_encoder": "graph/graph/n_pair",

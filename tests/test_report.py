@@ -69,6 +69,16 @@ def test_results_table_without_encoders_stars_the_best_control():
     assert results_table({}) == "no results yet"
 
 
+def test_what_runs_the_member_is_marked(page):
+    values = {**METRICS["controls"]["samples"], "runs_member": True}
+    text = results_table(
+        {"controls": {"constant": METRICS["controls"]["constant"], "samples": values}}
+    )
+    assert "* samples ▸" in text and "constant ▸" not in text
+    assert text.endswith("▸ runs the member, where the others see its weights alone")
+    assert "samples_512/raw ▸" in page and "moments/ridge ▸" not in page
+
+
 def test_page_loads_nothing(page):
     """In markup and styles; Bokeh's own code names addresses that it does not open."""
     loads = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)""", markup(page))

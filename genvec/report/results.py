@@ -52,12 +52,18 @@ COLUMNS = (
 class Row(NamedTuple):
     """An encoder or a control."""
 
-    name: str
+    name: str  # as in metrics.json
+    runs_member: bool
     kind: str  # "encoder" or "control"
     cells: list[str]  # formatted, in the order of the columns
     best_cells: list[bool]  # the column's best value
     best: bool  # the best encoder, chosen on validation; without encoders the best control
     bar: float  # mean angle as a fraction of the largest one
+
+    @property
+    def label(self) -> str:
+        """The name, marked where the member is run."""
+        return f"{self.name} {RUNS}" if self.runs_member else self.name
 
 
 class Results(NamedTuple):
@@ -85,7 +91,8 @@ def results(metrics: Mapping[str, Any]) -> Results:
     best_name = best_encoder(metrics) or (entries[0][0] if entries else None)
     rows = [
         Row(
-            name=f"{name} {RUNS}" if values.get("runs_member") else name,
+            name=name,
+            runs_member=bool(values.get("runs_member")),
             kind=kind,
             cells=[_cell(column, values) for column in columns],
             best_cells=[
@@ -114,7 +121,7 @@ def results_table(metrics: Mapping[str, Any]) -> str:
         for title in [title, *[""] * (len([*group]) - 1)]
     ]
     header = [["", "", *titles], ["", "", *(c.unit for c in columns)]]
-    body = [[row.name, row.kind, *row.cells] for row in rows]
+    body = [[row.label, row.kind, *row.cells] for row in rows]
     widths = [max(map(len, cells)) for cells in zip(*header, *body, strict=True)]
     marks = ["  ", "  ", *("* " if row.best else "  " for row in rows)]
     lines = []
@@ -126,7 +133,7 @@ def results_table(metrics: Mapping[str, Any]) -> str:
     lines.insert(2, "  " + "─" * (max(map(len, lines)) - 2))
     chosen = "best encoder, chosen on validation" if metrics.get("encoders") else "best control"
     notes = [f"* {chosen}"]
-    if any(row.name.endswith(RUNS) for row in rows):
+    if any(row.runs_member for row in rows):
         notes.append(f"{RUNS} runs the member, where the others see its weights alone")
     return "\n".join([_caption(metrics), *lines, *notes]).lstrip()
 

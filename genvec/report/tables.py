@@ -86,7 +86,7 @@ def headline(contents: Contents) -> list[Fact]:
         "constant guess": next((r for r in controls if r.name == "constant"), None),
     }
     return [
-        Fact(f"{label} · {row.name}" if row.name not in label else label, f"{row.cells[0]}°")
+        Fact(f"{label} · {row.label}" if row.name not in label else label, f"{row.cells[0]}°")
         for label, row in found.items()
         if row
     ]
