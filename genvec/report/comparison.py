@@ -89,7 +89,7 @@ def _compared(measure: Measure, found, readers, objectives) -> Comparison:
                 MISSING if np.isnan(test[i, j]) else shown(test[i, j]),
                 "" if np.isnan(train[i, j]) else f"train {shown(train[i, j])}",
                 color,
-                share[i, j] > 0.75,
+                share[i, j] > 0.6,
                 bool(best[i, j]),
             )
             for j, color in enumerate(blend(np.stack([1 - share[i], share[i]], axis=1), HEAT))
@@ -98,4 +98,5 @@ def _compared(measure: Measure, found, readers, objectives) -> Comparison:
     ]
     runs_member = {r for (r, _), values in found.items() if values.get("runs_member")}
     names = [f"{reader} {RUNS}" if reader in runs_member else reader for reader in readers]
-    return Comparison(measure.title, objectives, names, rows)
+    columns = [name.replace("+", " + ") for name in objectives]  # so that long ones break
+    return Comparison(measure.title, columns, names, rows)
