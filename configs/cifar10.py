@@ -83,7 +83,7 @@ def _default() -> ConfigDict:
     config.controls = {
         "features": ("flat", "statistics", "moments", "samples", "pixels", "reconstruction"),
         "num_samples": (10_000,),
-        "num_calibration": 15,  # 10,000 samples of one take 7 s on 2 cores, nearly all of it ResNet
+        "num_calibration": 15,  # 10,000 samples of one member take the ResNet 14 s on a core
         "untrained_readout": 512,
     }
     config.report = {"num_samples": 8}
