@@ -116,7 +116,7 @@ def _shared(config: Any) -> None:
     config.encoders.graph.train.steps = 1_000
     config.encoders.graph.seeds = (0,)
     config.encoders.reconstruction.train.steps = 2_000
-    config.ensembles = {}
+    config.ensembles = {"both": ("moments", "reconstruction")}
 
 
 def _ae(config: Any) -> None:
