@@ -134,8 +134,9 @@ def _ae(config: Any) -> None:
 
 
 def _compare(config: Any) -> None:
-    """Without what runs a ResNet on generated images, which takes as long as all else."""
-    readers = {name: encoders for name, encoders in READERS.items() if name != "samples"}
+    """Without a ResNet on generated images, and probes: each would take as long as all else."""
+    left_out = ("samples", "member")
+    readers = {name: encoders for name, encoders in READERS.items() if name not in left_out}
     compare(config, {**readers, "pixels": {"mlp": {}}})
     config.controls.update({"features": ("flat", "statistics", "moments"), "num_samples": ()})
 
