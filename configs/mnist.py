@@ -109,26 +109,30 @@ def _large(config: Any) -> None:
     config.mixtures.update({"num": 12_000, "val_fraction": 0.03, "test_fraction": 0.05})
 
 
-def _shared(config: Any) -> None:
-    config.zoo.init = "shared"
+def _fewer(config: Any) -> None:
+    """2,100 members, and encoders that are trained in minutes."""
     config.mixtures.update({"num": 2_100, "num_triplets": 40})
     config.encoders.graph.encoder.args = {"width": 16, "readout": 64}
     config.encoders.graph.train.steps = 1_000
-    config.encoders.graph.seeds = (0,)
     config.encoders.reconstruction.train.steps = 2_000
+
+
+def _shared(config: Any) -> None:
+    _fewer(config)
+    config.zoo.init = "shared"
     config.ensembles = {"both": ("moments", "reconstruction")}
 
 
 def _ae(config: Any) -> None:
+    _fewer(config)
     config.zoo.family.name = "ae"
     config.zoo.family.args = {"hidden": (64,), "latent": 8}
     config.zoo.hparams = {"learning_rate": 5e-3}
 
 
 def _conv(config: Any) -> None:
-    config.mixtures.num = 2_000
+    _fewer(config)
     config.zoo.family.args.update({"network": "conv", "hidden": (8, 16)})
-    config.zoo.plan = "stepped"
 
 
 def _ten(config: Any) -> None:
