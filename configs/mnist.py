@@ -133,6 +133,7 @@ def _ae(config: Any) -> None:
 def _conv(config: Any) -> None:
     _fewer(config)
     config.zoo.family.args.update({"network": "conv", "hidden": (8, 16)})
+    config.zoo.batch_size = 32
 
 
 def _ten(config: Any) -> None:

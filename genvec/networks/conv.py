@@ -41,7 +41,9 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Padding = "S
     """
     height, width, channels, features = kernel.shape
     pads = _pads(x.shape[1:3], (height, width), stride, padding)
-    if stride == 1 and features < channels:  # shift on the side that is narrower
+    before = x.shape[1] * x.shape[2]
+    after = (x.shape[1] + sum(pads[0]) - height + 1) * (x.shape[2] + sum(pads[1]) - width + 1)
+    if stride == 1 and features * before < channels * after:  # shift on the side that is smaller
         taps = _matmul(kernel.transpose(2, 0, 1, 3).reshape(channels, -1), x)
         return _shifted_sum(taps, (height, width), pads)
     windows = _windows(x, (height, width), stride, pads)
@@ -148,9 +150,9 @@ def _dilated_conv(x, kernel, stride, pads) -> jax.Array:
     grown = [(0, stride * n - k) for n, k in zip(taps, kernel.shape[:2], strict=True)]
     kernel = jnp.pad(kernel, [*grown, (0, 0), (0, 0)])
     kernel = kernel.reshape(taps[0], stride, taps[1], stride, -1, features)
-    kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(-1, stride**2 * features)
-    windows = _windows(x, taps, 1, [side.pads for side in sides])
-    parts = lax.split(_matmul(kernel, windows), (features,) * stride**2)
+    kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(*taps, -1, stride**2 * features)
+    phases = conv(x, kernel, 1, [side.pads for side in sides])
+    parts = lax.split(phases, (features,) * stride**2)
     rows = []
     for a, top in sides[0].slices:
         row = [parts[a * stride + b][:, top, left] for b, left in sides[1].slices]
