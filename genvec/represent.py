@@ -71,7 +71,7 @@ def latent_mean(params: Params, state: State, context: Context) -> jax.Array:
     return jnp.mean(context.encode(params, state, context.images), axis=0)
 
 
-def reconstruction(params: Params, state: State, context: Context, *, num: int = 512) -> jax.Array:
+def reconstruction(params: Params, state: State, context: Context, *, num: int = 2048) -> jax.Array:
     """Logarithm of the mean squared error at each of `num` held-out images: [min(num, M')].
 
     A member gives back best what it has seen most of. The images are spread evenly over M'. Our
