@@ -43,7 +43,7 @@ def _default() -> ConfigDict:
     config.data = {"name": "cifar10", "data_dir": "", "size": 0}  # size: shrunk to it, 0 for not
     config.classes = {"choose": "auto", "num": 3}
     # it chooses, counts, and gives the features; 12 epochs of 50,000 images
-    config.classifiers = {"chooser": _resnet(num_steps=9_375)}
+    config.classifiers = {"chooser": resnet20(num_steps=9_375)}
     config.mixtures = {
         "num": 500,
         "alpha": 0.7,
@@ -92,7 +92,7 @@ def _default() -> ConfigDict:
     return config
 
 
-def _resnet(num_steps: int) -> dict:
+def resnet20(num_steps: int) -> dict:
     """As in He et al. 2015, section 4.2, but for far fewer steps, in smaller batches and shifts."""
     return {
         "network": "resnet",

@@ -9,6 +9,7 @@ hold classes that neither has been trained on, weights alone do no better (33 % 
 
     python -m experiments.matching --config=configs/unseen.py           digits, 8 classes known
     python -m experiments.matching --config=configs/unseen.py:mnist     MNIST, the same
+    python -m experiments.matching --config=configs/unseen.py:cifar10   CIFAR-10, cat and ship unseen
     python -m experiments.matching --config=configs/unseen.py:samples   reads generated images, too
     python -m experiments.matching --config=configs/unseen.py:smoke     everything once
 
@@ -21,6 +22,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs.cifar10 import resnet20
 from configs.variants import vary
 
 
@@ -101,6 +103,25 @@ def _mnist(config: Any) -> None:
     config.matching.train.update({"steps": 600, "batch_size": 32})
 
 
+def _cifar10(config: Any) -> None:
+    config.data.name = "cifar10"
+    names = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
+    config.classes.choose = names
+    config.classifiers.counter = resnet20(num_steps=2_500)
+    config.mixtures.update({"num": 620, "test_fraction": 0.325, "num_triplets": 20})
+    config.mixtures.unseen.classes = ("cat", "ship")
+    config.zoo.family.args = {
+        "network": "conv",
+        "hidden": (8, 16, 16),
+        "latent": 16,
+        "likelihood": "gaussian",
+    }
+    config.zoo.hparams = {"learning_rate": 5e-3, "beta": 1.0, "sigma": 0.3}
+    config.zoo.update({"steps": 800, "width": 4, "segment_size": 32})
+    config.matching.model = {"width": 16, "readout": 64}
+    config.matching.train.update({"steps": 600, "batch_size": 32})
+
+
 def _samples(config: Any) -> None:
     config.matching.reads = ("weights", "samples")
 
@@ -116,4 +137,4 @@ def _smoke(config: Any) -> None:
     config.matching.train.steps = 20
 
 
-VARIANTS = {"mnist": _mnist, "samples": _samples, "smoke": _smoke}
+VARIANTS = {"mnist": _mnist, "cifar10": _cifar10, "samples": _samples, "smoke": _smoke}
