@@ -21,7 +21,10 @@ class DatasetEncoder(nn.Module):
     """Features of images drawn from a data set [M, F] → a point of the unit sphere [D].
 
     A set network, blind to the order of the images: the mean of an MLP's outputs, and an MLP on it.
-    Reference: Zaheer et al. 2017, arXiv 1703.06114, theorem 2.
+    That is added to a projection of the features' means and standard deviations, and is zero
+    before training: the encoder starts as a comparison of moments, which knows no classes.
+    Features are expected to be standardised.
+    Reference: Zaheer et al. 2017, arXiv 1703.06114, theorem 2; the projection is our own.
     """
 
     num_outputs: int
@@ -30,7 +33,11 @@ class DatasetEncoder(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
         h = jnp.mean(nn.gelu(MLP((self.width, self.width), name="image")(features)), axis=0)
-        return to_sphere(MLP((self.width, self.num_outputs), name="read")(nn.LayerNorm()(h)))
+        h = nn.gelu(nn.Dense(self.width, name="read")(nn.LayerNorm()(h)))
+        correction = nn.Dense(self.num_outputs, kernel_init=nn.initializers.zeros, name="correct")
+        moments = jnp.concatenate([jnp.mean(features, axis=0), jnp.std(features, axis=0) - 1])
+        projection = nn.Dense(self.num_outputs, use_bias=False, name="project")
+        return to_sphere(projection(moments) + correction(h))
 
 
 class ModelEncoder(nn.Module):

@@ -52,6 +52,23 @@ def test_contrast_wants_each_model_with_its_own_data_set():
     assert float(objective(other, None)) == pytest.approx(10 + softmax, rel=1e-3)
 
 
+def test_before_training_a_set_is_its_moments():
+    encoder, key = matching.DatasetEncoder(8), jax.random.key(0)
+    x = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    # of another shape, with the same means and standard deviations
+    sign = np.where(np.arange(40) < 20, -1, 1)[:, None]
+    twin = (x.mean(axis=0) + sign * x.std(axis=0)).astype(np.float32)
+    variables = initialise(encoder, key, x)
+    np.testing.assert_allclose(
+        encoder.apply(variables, x), encoder.apply(variables, twin), atol=1e-5
+    )
+    params = dict(variables["params"])
+    kernel = jax.random.normal(key, params["correct"]["kernel"].shape)
+    params["correct"] = {**params["correct"], "kernel": kernel}
+    trained = [encoder.apply({"params": params}, inputs) for inputs in (x, twin)]
+    assert np.abs(trained[0] - trained[1]).max() > 1e-3
+
+
 def test_distances_against_loops():
     rng = np.random.default_rng(0)
     first, second = ((rng.normal(size=(n, 3)), rng.random((n, 3)) + 0.5) for n in (4, 5))
