@@ -8,8 +8,8 @@ hold classes that neither has been trained on, weights alone do no better (33 % 
 `results/unseen_*.json`.
 
     python -m experiments.matching --config=configs/unseen.py           digits, 8 classes known
-    python -m experiments.matching --config=configs/unseen.py:mnist     MNIST, the same
-    python -m experiments.matching --config=configs/unseen.py:cifar10   CIFAR-10, cat and ship unseen
+    python -m experiments.matching --config=configs/unseen.py:mnist     MNIST, 3 and 8 unseen
+    python -m experiments.matching --config=configs/unseen.py:cifar10   CIFAR-10, cat and ship
     python -m experiments.matching --config=configs/unseen.py:samples   reads generated images, too
     python -m experiments.matching --config=configs/unseen.py:smoke     everything once
 
