@@ -25,6 +25,8 @@ from ml_collections import ConfigDict
 from configs.cifar10 import resnet20
 from configs.variants import vary
 
+PHOTOGRAPHED = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"  # on CIFAR-10
+
 
 def get_config(arg: str = "") -> ConfigDict:
     """The config of a variant, or of several joined by commas."""
@@ -105,8 +107,7 @@ def _mnist(config: Any) -> None:
 
 def _cifar10(config: Any) -> None:
     config.data.name = "cifar10"
-    names = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
-    config.classes.choose = names
+    config.classes.choose = PHOTOGRAPHED
     config.classifiers.counter = resnet20(num_steps=2_500)
     config.mixtures.update({"num": 620, "test_fraction": 0.325, "num_triplets": 20})
     config.mixtures.unseen.classes = ("cat", "ship")

@@ -1,5 +1,6 @@
 """End to end at smoke size: the whole chain, its second run, a kill in the middle, bad input."""
 
+import importlib
 import json
 import os
 import signal
@@ -14,11 +15,12 @@ import pytest
 import genvec
 from configs.digits import VARIANTS
 from configs.digits import get_config as digits
+from configs.unseen import PHOTOGRAPHED
 from configs.unseen import get_config as unseen
-from experiments import classes
+from experiments import classes, setup
 from experiments.setup import check
 from genvec.classes import CLASSIFIERS, classifier_from, predict
-from genvec.data import load_dataset
+from genvec.data import Dataset, load_dataset
 from genvec.objectives import weighted_sum
 from genvec.store import RunFolder, load_tree, read_json
 
@@ -227,6 +229,24 @@ def test_unknown_objective_and_variant_list_the_known_ones():
         assert digits(variant).name.startswith("digits")
     with pytest.raises(KeyError, match="known: cosine, distance, mse, n_pair, triplet"):
         weighted_sum({"npair": 1.0})
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist", "cifar10", "unseen"])
+def test_every_variant_of_a_config_holds_together(name, monkeypatch):
+    module = importlib.import_module(f"configs.{name}")
+
+    def blank(dataset, **_):
+        names = PHOTOGRAPHED.split(",") if dataset == "cifar10" else "0123456789"
+        shape = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3)}[dataset]
+        images, labels = np.zeros((20, *shape), np.uint8), np.arange(20) % 10
+        return Dataset(dataset, tuple(names), images, labels, images, labels)
+
+    monkeypatch.setattr(setup, "load_dataset", blank)
+    for variant in ("", *module.VARIANTS):
+        check(config := module.get_config(variant))
+    config.mixtures.num_triplets = config.mixtures.num
+    with pytest.raises(ValueError, match=r"config.mixtures: .* triplets need"):
+        check(config)
 
 
 def test_the_analysis_notebook_runs_on_the_finished_run(finished, monkeypatch):
