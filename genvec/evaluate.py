@@ -153,8 +153,10 @@ def composition(predictions: Predictions, curve: LeakCurve, seed: int) -> dict[s
         return {}
     first, second, union = np.moveaxis(predictions.triplets, 1, 0)
     stranger = strangers(second, seed)
+    angle = angle_deg(compose(first, second), union)
     return {
-        "composition_deg_mean": float(angle_deg(compose(first, second), union).mean()),
+        "composition_deg_mean": float(angle.mean()),
+        "composition_deg_median": float(np.median(angle)),
         "composition_random_deg_mean": float(angle_deg(compose(first, stranger), union).mean()),
     }
 

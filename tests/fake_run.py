@@ -153,6 +153,7 @@ def fake_metrics(angle_deg: float) -> dict[str, float]:
         "retrieval_mrr": 1 / (1 + angle_deg / 3),
         "n_leaked": 6000 / angle_deg**2,
         "composition_deg_mean": 1.1 * angle_deg,
+        "composition_deg_median": 0.95 * angle_deg,
         "composition_random_deg_mean": 24.0 + angle_deg / 10,
     }
 

@@ -18,6 +18,7 @@ KEYS = [
     "retrieval_mrr",
     "n_leaked",
     "composition_deg_mean",
+    "composition_deg_median",
     "composition_random_deg_mean",
 ]
 CURVE = ev.LeakCurve(np.array([1, 100, 10_000]), np.array([40.0, 4.0, 0.4]))
@@ -182,6 +183,10 @@ def test_random_partners_are_strangers_and_fixed_by_the_seed():
         metrics = ev.composition(ev.Predictions(eye, eye, hidden), CURVE, seed)
         assert metrics["composition_deg_mean"] == pytest.approx(0, abs=1e-12)
         assert metrics["composition_random_deg_mean"] == pytest.approx(45)
+    hidden[0, 2] = eye[1]  # one sum of four that is off by 90°
+    metrics = ev.composition(ev.Predictions(eye, eye, hidden), CURVE, 0)
+    assert metrics["composition_deg_mean"] == pytest.approx(90 / 4)
+    assert metrics["composition_deg_median"] == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize(
