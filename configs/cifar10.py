@@ -133,7 +133,7 @@ def _ae(config: Any) -> None:
     config.zoo.family.name = "ae"
     del config.zoo.family.args.likelihood
     config.zoo.hparams = {"learning_rate": 3e-3}
-    config.zoo.steps = 800
+    config.zoo.steps = 500
 
 
 def _compare(config: Any) -> None:

@@ -118,7 +118,7 @@ def _cifar10(config: Any) -> None:
         "likelihood": "gaussian",
     }
     config.zoo.hparams = {"learning_rate": 5e-3, "beta": 1.0, "sigma": 0.3}
-    config.zoo.update({"steps": 800, "width": 4, "segment_size": 32})
+    config.zoo.update({"steps": 600, "width": 4, "segment_size": 32})
     config.matching.model = {"width": 16, "readout": 64}
     config.matching.train.update({"steps": 600, "batch_size": 32})
 
