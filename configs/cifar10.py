@@ -25,7 +25,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.comparison import FAST_READERS, READERS, compare
+from configs.comparison import READERS, SLOW, compare
 from configs.variants import vary
 
 RESNET20 = {"stage_widths": (16, 32, 64), "blocks_per_stage": 3}
@@ -137,9 +137,7 @@ def _ae(config: Any) -> None:
 
 
 def _compare(config: Any) -> None:
-    """By the graph and the fast readers; a ResNet on generated images would take too long."""
-    readers = {name: encoders for name, encoders in FAST_READERS.items() if name != "samples"}
-    compare(config, {**readers, "graph": READERS["graph"], "pixels": {"mlp": {}}})
+    compare(config, {**READERS, "pixels": {"mlp": {}}}, slow=(*SLOW, "probes"))
     config.controls.update({"features": ("flat", "statistics", "moments"), "num_samples": ()})
 
 

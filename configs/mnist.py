@@ -20,7 +20,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.comparison import FAST_READERS, READERS, compare
+from configs.comparison import compare
 from configs.variants import vary
 
 
@@ -145,7 +145,7 @@ def _ten(config: Any) -> None:
 
 def _compare(config: Any) -> None:
     config.mixtures.update({"num": 2_000, "val_fraction": 0.05, "num_triplets": 40})
-    compare(config, FAST_READERS if config.classes.num == 10 else READERS)
+    compare(config)
 
 
 def _smoke(config: Any) -> None:
