@@ -106,6 +106,15 @@ def test_another_padding_is_another_function(kind):
     assert np.abs(wrong - right).max() > 0.1
 
 
+@pytest.mark.parametrize("padding, least", [("VALID", 1), ("SAME", 49)])
+def test_no_more_is_computed_than_the_pixels_that_are_left(padding, least):
+    """Of a whole map one pixel: that costs one window, whatever side is narrower."""
+    x, kernel = jnp.ones((16, 7, 7, 32)), jnp.ones((7, 7, 16, 8))
+    compiled = jax.jit(lambda x, k: conv(x, k, padding=padding)).lower(x, kernel).compile()
+    one_window = 2 * kernel.size * x.shape[-1]
+    assert least <= compiled.cost_analysis()["flops"] / one_window < 1.5 * least
+
+
 def test_unknown_padding_is_refused():
     x, kernel = drawn(CASES[0])
     with pytest.raises(ValueError, match="'REFLECT'; allowed: SAME, VALID"):
