@@ -10,7 +10,8 @@ hold classes that neither has been trained on, weights alone do no better (33 % 
     python -m experiments.matching --config=configs/unseen.py           digits, 8 classes known
     python -m experiments.matching --config=configs/unseen.py:mnist     MNIST, 3 and 8 unseen
     python -m experiments.matching --config=configs/unseen.py:cifar10   CIFAR-10, cat and ship
-    python -m experiments.matching --config=configs/unseen.py:samples   reads generated images, too
+    python -m experiments.matching --config=configs/unseen.py:samples   reads generated images
+    python -m experiments.matching --config=configs/unseen.py:both      both weights and images
     python -m experiments.matching --config=configs/unseen.py:smoke     everything once
 
 Then, with an image folder or a TFDS split as the query:
@@ -124,6 +125,10 @@ def _cifar10(config: Any) -> None:
 
 
 def _samples(config: Any) -> None:
+    config.matching.reads = ("samples",)
+
+
+def _both(config: Any) -> None:
     config.matching.reads = ("weights", "samples")
 
 
@@ -138,4 +143,10 @@ def _smoke(config: Any) -> None:
     config.matching.train.steps = 20
 
 
-VARIANTS = {"mnist": _mnist, "cifar10": _cifar10, "samples": _samples, "smoke": _smoke}
+VARIANTS = {
+    "mnist": _mnist,
+    "cifar10": _cifar10,
+    "samples": _samples,
+    "both": _both,
+    "smoke": _smoke,
+}

@@ -151,7 +151,7 @@ def test_what_cannot_be_read(reads):
 def run(tmp_path_factory):
     """The smoke variant of configs/unseen.py, reading all that may be read."""
     folder = tmp_path_factory.mktemp("unseen")
-    result = script("matching", "--config=configs/unseen.py:samples,smoke", f"--workdir={folder}")
+    result = script("matching", "--config=configs/unseen.py:both,smoke", f"--workdir={folder}")
     assert result.returncode == 0, result.stderr[-3000:]
     return folder, result.stdout
 
