@@ -120,8 +120,6 @@ def _fewer(config: Any) -> None:
 def _shared(config: Any) -> None:
     _fewer(config)
     config.zoo.init = "shared"
-    config.mixtures.num = 3_500
-    config.encoders.reconstruction.train.steps = 5_000
     config.ensembles.both = ("moments", "reconstruction")
     config.ensembles.all = ("graph", "moments", "reconstruction")
 
