@@ -9,7 +9,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from genvec.store import RunFolder, StoreError, read_json
+from genvec.store import RunFolder, StoreError, load_tree, read_json
 
 
 def start(stage: Callable[[], Any], *required: str) -> None:
@@ -43,6 +43,21 @@ def finished_run(zoo: str) -> tuple[Any, RunFolder]:
     if not run.config.exists() or path.name != "zoo":
         raise StoreError(f"{path} lies in no run folder: give RUN/zoo, where RUN has a config.json")
     return ConfigDict(_tuples(read_json(run.config))), run
+
+
+def matched_encoders(folder: Path) -> dict[str, Any]:
+    """Parameters, scale and, where weights are read, normaliser of one seed of a matching run.
+
+    Raises:
+      StoreError: they are of before the encoder of data sets read moments.
+    """
+    saved = load_tree(folder / "trained")
+    if "project" not in saved["params"]["dataset"]:
+        raise StoreError(
+            f"{folder} holds encoders of an earlier genvec; remove {folder.parent} and train them "
+            "again with python -m experiments.matching, the zoo is kept"
+        )
+    return saved
 
 
 def _tuples(value: Any) -> Any:

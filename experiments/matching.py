@@ -16,6 +16,7 @@ from experiments.classes import load_counter
 from experiments.common import bar, clock, mixture_data, stream
 from experiments.encoders import mixtures
 from experiments.environment import environment
+from experiments.finished import matched_encoders
 from experiments.pairs import TestPairs
 from experiments.setup import check, unseen_classes
 from experiments.start import main
@@ -32,7 +33,6 @@ from genvec.represent import (
     represent,
 )
 from genvec.store import (
-    load_tree,
     load_zoo,
     read_json,
     read_jsonl,
@@ -171,7 +171,7 @@ class Matcher:
 
     def embed(self, seed: int, sets: np.ndarray | None = None) -> list[np.ndarray]:
         """All members [N, D]; and data sets [n, D], from features [n, M, F] of their images."""
-        saved = load_tree(self.folder(seed) / "trained")
+        saved = matched_encoders(self.folder(seed))
         read = dict(self.read)
         if "weights" in read:
             read["weights"] = normaliser_from_tree(saved["normaliser"])(read["weights"])

@@ -20,7 +20,7 @@ from experiments.banks import Scale, describe_images
 from experiments.classes import load_counter
 from experiments.common import stream
 from experiments.encoders import mixtures
-from experiments.finished import finished_run, start
+from experiments.finished import finished_run, matched_encoders, start
 from experiments.setup import check
 from genvec import trees
 from genvec.classes import features
@@ -28,7 +28,7 @@ from genvec.data import class_indices, load_dataset
 from genvec.images import read_images
 from genvec.matching import PairEncoder, nearest
 from genvec.report import Found, write_search
-from genvec.store import StoreError, load_tree, load_zoo, read_json, read_table
+from genvec.store import StoreError, load_zoo, read_json, read_table
 
 MAX_IMAGES = 4_096  # of the query, evenly taken
 SHOWN = 12  # images of a member, and of the query, on the page
@@ -65,7 +65,7 @@ def search(zoo: str, query: str, num: int) -> tuple[Hits, np.ndarray, tuple[Any,
         raise ValueError(f"num is {num}; it must be positive")
     setup = check(config)
     images = _query(query, setup.dataset.images.shape[1:], config)
-    saved = load_tree(run.matching / f"seed_{read_json(metrics)['best_seed']}" / "trained")
+    saved = matched_encoders(run.matching / f"seed_{read_json(metrics)['best_seed']}")
     described = describe_images(partial(features, load_counter(config, run)), images)
     point = PairEncoder(setup.family.spec, config.matching.dimension).apply(
         {"params": saved["params"]},

@@ -11,12 +11,14 @@ from conftest import random_params, script
 from PIL import Image
 
 from configs.unseen import get_config
+from experiments.finished import matched_encoders
 from experiments.matching import check_matching
 from genvec import matching, quality
 from genvec.evaluate import retrieved
 from genvec.mixtures import spread, unseen_mixtures
 from genvec.networks import initialise
 from genvec.represent import Context, graph
+from genvec.store import StoreError, save_tree
 
 
 def test_sums_need_triplets():
@@ -214,6 +216,14 @@ def test_search_by_a_folder_and_by_a_part_of_a_data_set(run, tmp_path):
     assert "made from its weights and images that it generates" in " ".join(html.split())
     result = script("search", *asked, "--query=digits:heldout:3,8")
     assert result.returncode == 0 and result.stdout.count("member ") == 3
+
+
+def test_encoders_of_before_moments_were_read(run, tmp_path):
+    saved = matched_encoders(run[0] / "matching" / "seed_0")
+    del saved["params"]["dataset"]["project"]
+    save_tree(tmp_path / "seed_0" / "trained", saved)
+    with pytest.raises(StoreError, match=f"remove {tmp_path} and train them again"):
+        matched_encoders(tmp_path / "seed_0")
 
 
 @pytest.mark.parametrize(
