@@ -138,7 +138,10 @@ def test_training_lowers_the_loss_and_tells_mixtures_apart(family, data):
     assert int(images.mean((0, 2, 3)).argmax()) == 0  # class 0 is bright in row 0
 
 
-def test_metrics_are_averaged_in_the_proportions_of_the_mixture(vae, data):
+@pytest.mark.parametrize("at_once", [7, 128])  # parts and a rest of the held-out images; all
+def test_metrics_are_averaged_in_the_proportions_of_the_mixture(vae, data, at_once, monkeypatch):
+    monkeypatch.setattr("genvec.zoo.member.EVALUATED", at_once)
+    assert len(data.heldout_images) % 7 and 7 < len(data.heldout_images) < 128
     member = alone(vae, trees.take(inputs_of(vae), 2), data, steps=3)
     x = np.asarray(data.heldout_images, np.float32) / 255
     hparams = trees.take(inputs_of(vae), 2).hparams

@@ -13,6 +13,7 @@ from genvec.types import Family, Metrics, Params, Player, State
 from genvec.zoo.inputs import MemberInputs
 
 CURVE_POINTS = 32  # of a stored loss curve, whatever the number of steps
+EVALUATED = 128  # held-out images at once, few enough for a CPU's cache
 
 
 class Task(NamedTuple):
@@ -136,9 +137,20 @@ def _update(player, params, state, opt_state, key, batch, inputs, decay):
 
 def _evaluate(family: Family, params, state, inputs, data) -> Metrics:
     """The family's per-image metrics on the held-out images, weighted to the member's mixture."""
-    values = family.evaluate(
-        params, state, inputs.key, to_unit(data.heldout_images), inputs.hparams
-    )
+
+    def values_of(part, images):
+        key = jax.random.fold_in(inputs.key, part)
+        return family.evaluate(params, state, key, to_unit(images), inputs.hparams)
+
+    images = data.heldout_images
+    num = len(images) // EVALUATED
+    parts, rest = jnp.split(images, [num * EVALUATED])
+    parts = parts.reshape(num, EVALUATED, *images.shape[1:])
+    found = jax.lax.map(lambda x: values_of(*x), (jnp.arange(num), parts))
+    values = {name: value.reshape(-1) for name, value in found.items()}
+    if len(rest):
+        last = values_of(num, rest)
+        values = {name: jnp.concatenate([value, last[name]]) for name, value in values.items()}
     labels = jax.nn.one_hot(data.heldout_labels, inputs.mixture.shape[0])
     weight = labels @ (inputs.mixture / jnp.sum(labels, axis=0))
     return {name: jnp.dot(weight, value) for name, value in values.items()}
