@@ -8,6 +8,7 @@ calibrated.
     python -m experiments.run --config=configs/mnist.py:large       12,200 members in place of 5,200
     python -m experiments.run --config=configs/mnist.py:shared      one common init
     python -m experiments.run --config=configs/mnist.py:conv        VAEs with convolutions
+    python -m experiments.run --config=configs/mnist.py:ae          autoencoders
     python -m experiments.run --config=configs/mnist.py:ten         all ten digits
     python -m experiments.run --config=configs/mnist.py:compare     representations × objectives
     python -m experiments.run --config=configs/mnist.py:smoke       everything once
