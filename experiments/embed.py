@@ -114,7 +114,8 @@ def _check_fits(module, saved, features, name: str, family: Family) -> None:
     if shapes != found:
         raise ValueError(
             f"{name} has no parameters for {family.name} {dict(family.architecture)}: images of "
-            "another size, or other groups of neurons, than it was trained on"
+            "another size, or other groups of neurons, than it was trained on, or features as an "
+            "earlier genvec made them"
         )
 
 
