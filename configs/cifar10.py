@@ -29,6 +29,7 @@ from ml_collections import ConfigDict
 from configs.comparison import READERS, SLOW, compare
 from configs.variants import vary
 
+CONV_VAE = {"network": "conv", "hidden": (8, 16, 16), "latent": 16, "likelihood": "gaussian"}
 RESNET20 = {"stage_widths": (16, 32, 64), "blocks_per_stage": 3}
 
 
@@ -55,12 +56,7 @@ def _default() -> ConfigDict:
     config.zoo = {
         "family": {
             "name": "vae",
-            "args": {
-                "network": "conv",
-                "hidden": (8, 16, 16),
-                "latent": 16,
-                "likelihood": "gaussian",
-            },
+            "args": CONV_VAE,
         },
         "init": "independent",
         "hparams": {"learning_rate": 5e-3, "beta": 1.0, "sigma": 0.3},

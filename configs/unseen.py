@@ -22,7 +22,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.cifar10 import resnet20
+from configs.cifar10 import CONV_VAE, resnet20
 from configs.variants import vary
 
 PHOTOGRAPHED = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"  # on CIFAR-10
@@ -111,12 +111,7 @@ def _cifar10(config: Any) -> None:
     config.classifiers.counter = resnet20(num_steps=2_500)
     config.mixtures.update({"num": 620, "test_fraction": 0.325, "num_triplets": 20})
     config.mixtures.unseen.classes = ("cat", "ship")
-    config.zoo.family.args = {
-        "network": "conv",
-        "hidden": (8, 16, 16),
-        "latent": 16,
-        "likelihood": "gaussian",
-    }
+    config.zoo.family.args = CONV_VAE
     config.zoo.hparams = {"learning_rate": 5e-3, "beta": 1.0, "sigma": 0.3}
     config.zoo.update({"steps": 600, "width": 4, "segment_size": 32})
     config.matching.model = {"width": 16, "readout": 64}
