@@ -10,7 +10,9 @@ hold classes that neither has been trained on, weights alone do no better (33 % 
     python -m experiments.matching --config=configs/unseen.py:mnist     MNIST, 3 and 8 unseen
     python -m experiments.matching --config=configs/unseen.py:cifar10   CIFAR-10, cat and ship
     python -m experiments.matching --config=configs/unseen.py:samples   reads generated images
-    python -m experiments.matching --config=configs/unseen.py:both      both weights and images
+    python -m experiments.matching --config=configs/unseen.py:reconstruction   errors on images
+    python -m experiments.matching --config=configs/unseen.py:both      generated images and errors
+    python -m experiments.matching --config=configs/unseen.py:all       these and weights
     python -m experiments.matching --config=configs/unseen.py:smoke     everything once
 
 Then, with an image folder or a TFDS split as the query:
@@ -72,7 +74,7 @@ def _default() -> ConfigDict:
     config.cell = ""
     config.matching = {
         "dimension": 32,
-        "reads": ("weights",),  # of a member; "samples" too, or alone, runs it
+        "reads": ("weights",),  # of a member; "samples" and "reconstruction" run it
         "temperature": 0.05,
         "augment": 0.3,
         "seeds": (0, 1, 2),
@@ -122,8 +124,16 @@ def _samples(config: Any) -> None:
     config.matching.reads = ("samples",)
 
 
+def _reconstruction(config: Any) -> None:
+    config.matching.reads = ("reconstruction",)
+
+
 def _both(config: Any) -> None:
-    config.matching.reads = ("weights", "samples")
+    config.matching.reads = ("samples", "reconstruction")
+
+
+def _all(config: Any) -> None:
+    config.matching.reads = ("weights", "samples", "reconstruction")
 
 
 def _smoke(config: Any) -> None:
@@ -141,6 +151,8 @@ VARIANTS = {
     "mnist": _mnist,
     "cifar10": _cifar10,
     "samples": _samples,
+    "reconstruction": _reconstruction,
     "both": _both,
+    "all": _all,
     "smoke": _smoke,
 }

@@ -46,13 +46,14 @@ def finished_run(zoo: str) -> tuple[Any, RunFolder]:
 
 
 def matched_encoders(folder: Path) -> dict[str, Any]:
-    """Parameters, scale and, where weights are read, normaliser of one seed of a matching run.
+    """Parameters, scale and, by what is read, normalisers of one seed of a matching run.
 
     Raises:
-      StoreError: they are of before the encoder of data sets read moments.
+      StoreError: they are of before the encoder of data sets read moments, or normalisers had
+        names.
     """
     saved = load_tree(folder / "trained")
-    if "project" not in saved["params"]["dataset"]:
+    if "project" not in saved["params"]["dataset"] or "normaliser" in saved:
         raise StoreError(
             f"{folder} holds encoders of an earlier genvec; remove {folder.parent} and train them "
             "again with python -m experiments.matching, the zoo is kept"

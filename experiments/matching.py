@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import classes, zoo
-from experiments.banks import make_banks
+from experiments.banks import Bank, Scale, make_banks
 from experiments.classes import load_counter
 from experiments.common import bar, clock, mixture_data, stream
 from experiments.encoders import mixtures
@@ -72,12 +72,21 @@ def _match(config, run) -> dict[str, Any]:
     def described(x):
         return scale(describe(x))
 
-    matcher = Matcher(config, run, setup.family, zoo, learned, scale, described)
+    family, may_be_seen = setup.family, np.isin(np.asarray(data.heldout_labels), known)
+    context = Context(
+        family.spec,
+        family.encode,
+        data.heldout_images[np.flatnonzero(may_be_seen)] / 255.0,
+        sample=family.sample,
+        describe=described,
+        decode=family.decode,
+    )
+    matcher = Matcher(config, run, context, zoo, learned, scale)
     seeds = config.matching.seeds
     for seed in seeds:
         if not record_path(matcher.folder(seed) / "trained").exists():
             matcher.train(seed)
-    test = TestPairs(config, setup.family, zoo, heldout, described)
+    test = TestPairs(config, family, zoo, heldout, described)
     found = [test.metrics(*matcher.embed(seed, test.sets)) for seed in seeds]
     best = min(seeds, key=matcher.val_loss)
     columns = {f"embedding_{k}": x for k, x in enumerate(matcher.embed(best)[0].T)}
@@ -85,7 +94,7 @@ def _match(config, run) -> dict[str, Any]:
     write_table(run.matching / "embeddings.parquet", table)
     return {
         "dataset": config.data.name,
-        "family": setup.family.name,
+        "family": family.name,
         "init": zoo.manifest["init"],
         "classes": names,
         "unseen_classes": unseen,
@@ -101,15 +110,13 @@ def _match(config, run) -> dict[str, Any]:
 class Matcher:
     """Pairs of a member and its data set, and the encoders that bring them together."""
 
-    def __init__(self, config, run, family, zoo, bank, scale, describe):
+    def __init__(self, config, run, context: Context, zoo, bank: Bank, scale: Scale):
         self.config, self.path, self.zoo, self.bank = config, run.matching, zoo, bank
-        self.scale, self.spec = scale, family.spec
-        sample = {"sample": family.sample, "describe": describe}
-        self.context = Context(family.spec, family.encode, jnp.empty(0), **sample)
+        self.context, self.scale = context, scale
         args = config.matching.get("model", {})
-        self.encoder = PairEncoder(family.spec, config.matching.dimension, **args)
+        self.encoder = PairEncoder(context.spec, config.matching.dimension, **args)
         self.read = {  # of every member
-            name: represent(READS[name], zoo.params, zoo.state, self.context)
+            name: represent(READS[name], zoo.params, zoo.state, context)
             for name in config.matching.reads
         }
 
@@ -120,20 +127,25 @@ class Matcher:
         """On train members of the known classes; the best step by the loss on val members."""
         settings, members = self.config.matching, self.zoo.members
         rows = [np.flatnonzero(members["split"] == name) for name in ("train", "val")]
-        saved, held, normaliser = {"scale": self.scale._asdict()}, dict(self.read), None
+        spec, held = self.context.spec, dict(self.read)
+        normalisers = {  # generated images are standardised as the data's are
+            name: fit_normaliser(trees.take(x, rows[0]), spec)
+            for name, x in held.items()
+            if name != "samples"
+        }
+        if "reconstruction" in held:
+            held["reconstruction"] = normalisers["reconstruction"](held["reconstruction"])
         if "weights" in held:  # parameters are drawn, augmented and only then made a graph
-            normaliser = fit_normaliser(trees.take(held["weights"], rows[0]), self.spec)
-            saved["normaliser"] = normaliser_to_tree(normaliser)
             held["weights"] = self.zoo.params
 
         def prepare(key, member):
             read, mixture = dict(member[0]), member[1]
             keys = jax.random.split(jax.random.key(0) if key is None else key, 3)
-            if normaliser is not None:
+            if "weights" in read:
                 params = read["weights"]
                 if key is not None:
-                    params = augment(keys[0], params, self.spec, spread=settings.augment)
-                read["weights"] = normaliser(graph(params, {}, self.context))
+                    params = augment(keys[0], params, spec, spread=settings.augment)
+                read["weights"] = normalisers["weights"](graph(params, {}, self.context))
             if "samples" in read:
                 drawn = jax.random.permutation(keys[1], read["samples"])
                 read["samples"] = drawn[: settings.set_size]
@@ -163,7 +175,10 @@ class Matcher:
                 **settings.train,
             )
         write_jsonl(self.folder(seed) / "log.jsonl", trained.log)
-        save_tree(self.folder(seed) / "trained", {"params": trained.params["params"], **saved})
+        saved = {"params": trained.params["params"], "scale": self.scale._asdict()}
+        if normalisers:
+            saved["normalisers"] = {name: normaliser_to_tree(x) for name, x in normalisers.items()}
+        save_tree(self.folder(seed) / "trained", saved)
 
     def val_loss(self, seed: int) -> float:
         """Of the step that was kept."""
@@ -173,8 +188,8 @@ class Matcher:
         """All members [N, D]; and data sets [n, D], from features [n, M, F] of their images."""
         saved = matched_encoders(self.folder(seed))
         read = dict(self.read)
-        if "weights" in read:
-            read["weights"] = normaliser_from_tree(saved["normaliser"])(read["weights"])
+        for name, tree in saved.get("normalisers", {}).items():
+            read[name] = normaliser_from_tree(tree)(read[name])
         found = []
         for method, inputs in (
             (PairEncoder.embed_model, read),
@@ -201,11 +216,16 @@ def _over_seeds(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str,
 
 def check_matching(config) -> None:
     """Raises ValueError, before any compute is spent, for what only this script needs."""
-    check(config)
+    family = check(config).family
     unseen_classes(config)
     reads = config.matching.reads
     if not reads or set(reads) - set(READS):
         raise ValueError(f"config.matching.reads is {reads}; allowed: some of {', '.join(READS)}")
+    if "reconstruction" in reads and family.decode is None:
+        raise ValueError(
+            f"config.matching.reads has reconstruction, and a {family.name} gives no images back; "
+            "it reads autoencoders of any kind and VAEs"
+        )
     if not config.mixtures.num_triplets:
         raise ValueError(
             "config.mixtures.num_triplets is 0; the sum of two models needs at least 2 triplets"

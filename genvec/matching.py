@@ -34,10 +34,29 @@ class DatasetEncoder(nn.Module):
     def __call__(self, features: jax.Array) -> jax.Array:
         h = jnp.mean(nn.gelu(MLP((self.width, self.width), name="image")(features)), axis=0)
         h = nn.gelu(nn.Dense(self.width, name="read")(nn.LayerNorm()(h)))
-        correction = nn.Dense(self.num_outputs, kernel_init=nn.initializers.zeros, name="correct")
         moments = jnp.concatenate([jnp.mean(features, axis=0), jnp.std(features, axis=0) - 1])
-        projection = nn.Dense(self.num_outputs, use_bias=False, name="project")
-        return to_sphere(projection(moments) + correction(h))
+        return _projected(self.num_outputs, moments, h)
+
+
+class VectorEncoder(nn.Module):
+    """What a member's run tells, a standardised vector [F] → a point of the unit sphere [D].
+
+    A projection, and the correction of an MLP that is zero before training, as for data sets.
+    """
+
+    num_outputs: int
+    width: int = 128
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return _projected(self.num_outputs, x, nn.gelu(MLP((self.width, self.width))(x)))
+
+
+def _projected(num_outputs: int, x: jax.Array, h: jax.Array) -> jax.Array:
+    """Within a module: x [F] projected to the sphere [D], corrected by h; at first by nothing."""
+    project = nn.Dense(num_outputs, use_bias=False, name="project")
+    correct = nn.Dense(num_outputs, kernel_init=nn.initializers.zeros, name="correct")
+    return to_sphere(project(x) + correct(h))
 
 
 class ModelEncoder(nn.Module):
@@ -54,16 +73,17 @@ class ModelEncoder(nn.Module):
         return to_sphere(MLP((self.readout, self.num_outputs), name="read")(nn.gelu(features)))
 
 
-# what an encoder may read of a member → its representation; the second has to run the member
-READS = {"weights": "graph", "samples": "generated"}
+# what an encoder may read of a member → its representation; all but weights have to run it
+READS = {"weights": "graph", "samples": "generated", "reconstruction": "reconstruction"}
 
 
 class PairEncoder(nn.Module):
     """A model and the data that it was trained on, as two points of one space: [2, D].
 
     A model is a dict of what is read of it: "weights", its neural graph; "samples", features
-    [M, F] of images that it generates, which the encoder of data sets reads as it reads data. Of
-    both, the mean on the sphere.
+    [M, F] of images that it generates, which the encoder of data sets reads as it reads data;
+    "reconstruction", standardised errors [F] of giving back held-out images. Of several, the mean
+    on the sphere.
     """
 
     spec: Spec
@@ -74,6 +94,7 @@ class PairEncoder(nn.Module):
     def setup(self) -> None:
         self.model = ModelEncoder(self.spec, self.num_outputs, self.width, self.readout)
         self.dataset = DatasetEncoder(self.num_outputs)
+        self.errors = VectorEncoder(self.num_outputs)
 
     def __call__(self, pair: tuple[Mapping[str, Any], jax.Array]) -> jax.Array:
         """What is read of one member, and features of images drawn from its data set."""
@@ -81,7 +102,7 @@ class PairEncoder(nn.Module):
 
     def embed_model(self, read: Mapping[str, Any]) -> jax.Array:
         """[D]."""
-        encoders = {"weights": self.model, "samples": self.dataset}
+        encoders = {"weights": self.model, "samples": self.dataset, "reconstruction": self.errors}
         return to_sphere(sum(encoders[name](x) for name, x in read.items()))
 
     def embed_dataset(self, features: jax.Array) -> jax.Array:

@@ -141,11 +141,37 @@ def test_generated_images_are_read_as_data_are(family):
     assert np.abs(joint - own).max() > 1e-3, "control: the weights count"
 
 
+def test_errors_move_a_model_and_at_first_linearly(family):
+    errors, data = jax.random.normal(jax.random.key(1), (3, 7)), jnp.ones((9, 5))
+    module = matching.PairEncoder(family.spec, 32)
+    variables = initialise(module, jax.random.key(0), ({"reconstruction": errors[0]}, data))
+
+    def embed(x):
+        read = {"reconstruction": x}
+        return module.apply(variables, read, method=matching.PairEncoder.embed_model)
+
+    kernel = variables["params"]["errors"]["project"]["kernel"]
+    middle = (errors[0] + errors[1]) @ kernel
+    np.testing.assert_allclose(
+        embed(errors[0] + errors[1]), middle / jnp.linalg.norm(middle), atol=1e-5
+    )
+    assert np.abs(embed(errors[0]) - embed(errors[2])).max() > 1e-3, "control: other errors"
+
+
+def test_a_family_that_gives_no_images_back():
+    config = get_config("reconstruction,smoke")
+    check_matching(config)
+    config.zoo.family = {"name": "wgan", "args": {}}
+    config.zoo.hparams = {"learning_rate": 1e-3}
+    with pytest.raises(ValueError, match="reads has reconstruction, and a wgan gives no images"):
+        check_matching(config)
+
+
 @pytest.mark.parametrize("reads", [(), ("weights", "gradients")])
 def test_what_cannot_be_read(reads):
     config = get_config("smoke")
     config.matching.reads = reads
-    with pytest.raises(ValueError, match=r"reads is .*; allowed: some of weights, samples"):
+    with pytest.raises(ValueError, match=r"reads is .*; allowed: some of weights, samples, recon"):
         check_matching(config)
 
 
@@ -153,7 +179,7 @@ def test_what_cannot_be_read(reads):
 def run(tmp_path_factory):
     """The smoke variant of configs/unseen.py, reading all that may be read."""
     folder = tmp_path_factory.mktemp("unseen")
-    result = script("matching", "--config=configs/unseen.py:both,smoke", f"--workdir={folder}")
+    result = script("matching", "--config=configs/unseen.py:all,smoke", f"--workdir={folder}")
     assert result.returncode == 0, result.stderr[-3000:]
     return folder, result.stdout
 
@@ -170,7 +196,7 @@ def test_members_with_unseen_classes_are_in_no_other_split(run):
         assert set(values["retrieval_unseen"]) >= {"r1", "r5", "mrr"}
     assert {"moments of samples", "FID"} == set(metrics["controls"])
     assert "unseen R@1 %" in printed and "moments of samples" in printed
-    assert "encoder of weights and samples" in printed
+    assert "encoder of weights + samples + reconstruction" in printed
 
 
 def test_retrieval_is_kept_beside_what_another_run_has_measured(run, tmp_path):
@@ -180,12 +206,13 @@ def test_retrieval_is_kept_beside_what_another_run_has_measured(run, tmp_path):
     result = script("keep", second, first, folder)
     assert result.returncode == 0, result.stderr
     kept, metrics = (json.loads(p.read_text()) for p in (second, folder / "matching/metrics.json"))
+    read = "weights + samples + reconstruction"
     assert kept["dataset"] == "digits" and set(kept["retrieval_unseen"]) == {
-        "encoder of weights and samples", "moments of samples", "FID"
+        f"encoder of {read}", "moments of samples", "FID"
     }  # fmt: skip
     for part in ("retrieval_seen", "retrieval_unseen"):
         assert kept[part]["FID"] == metrics["controls"]["FID"][part]
-        assert kept[part]["encoder of weights and samples"] == metrics["encoder"][part]
+        assert kept[part][f"encoder of {read}"] == metrics["encoder"][part]
     assert kept["retrieval_seen"] != kept["retrieval_unseen"]
     assert "--workdir" in metrics["environment"]["command"]
     assert not any("workdir" in run["command"] for run in kept["retrieval_environments"])
@@ -213,14 +240,19 @@ def test_search_by_a_folder_and_by_a_part_of_a_data_set(run, tmp_path):
     assert result.stdout.count("member ") == 3
     html = page.read_text()
     assert html.count("data:image/png") == 4 and "5 images" in html
-    assert "made from its weights and images that it generates" in " ".join(html.split())
+    assert "its weights and images that it generates and how well" in " ".join(html.split())
     result = script("search", *asked, "--query=digits:heldout:3,8")
     assert result.returncode == 0 and result.stdout.count("member ") == 3
 
 
-def test_encoders_of_before_moments_were_read(run, tmp_path):
+@pytest.mark.parametrize("before", ["moments were read", "normalisers had names"])
+def test_encoders_of_an_earlier_version(run, tmp_path, before):
     saved = matched_encoders(run[0] / "matching" / "seed_0")
-    del saved["params"]["dataset"]["project"]
+    assert set(saved["normalisers"]) == {"weights", "reconstruction"}
+    if before == "moments were read":
+        del saved["params"]["dataset"]["project"]
+    else:
+        saved["normaliser"] = saved.pop("normalisers")["weights"]
     save_tree(tmp_path / "seed_0" / "trained", saved)
     with pytest.raises(StoreError, match=f"remove {tmp_path} and train them again"):
         matched_encoders(tmp_path / "seed_0")

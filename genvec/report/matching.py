@@ -10,7 +10,7 @@ COLUMNS = {"r1": "R@1 %", "r5": "R@5 %", "mrr": "MRR"}
 
 def matched_entries(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The encoder, named after what it reads of a member, and the controls: name → metrics."""
-    reads = " and ".join(metrics.get("reads", ["weights"]))
+    reads = " + ".join(metrics.get("reads", ["weights"]))
     return {f"encoder of {reads}": metrics["encoder"], **metrics["controls"]}
 
 

@@ -9,7 +9,11 @@ import numpy as np
 from genvec.report.pages import write_page
 from genvec.report.samples import strip
 
-MADE_FROM = {"weights": "its weights", "samples": "images that it generates"}
+MADE_FROM = {
+    "weights": "its weights",
+    "samples": "images that it generates",
+    "reconstruction": "how well it gives images back",
+}
 
 
 class Found(NamedTuple):
