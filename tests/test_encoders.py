@@ -13,7 +13,8 @@ from genvec.encoders import (
     MessagePassing,
     NamedModules,
 )
-from genvec.networks import initialise
+from genvec.families import FAMILIES
+from genvec.networks import MLP, initialise
 from genvec.represent import Context, flat, graph, member, tokens
 from genvec.trees import flatten_names, unflatten_names
 
@@ -101,6 +102,33 @@ def test_tokens_of_another_architecture_are_refused(family):
 def test_probes_want_a_member_that_gives_images_back():
     with pytest.raises(ValueError, match="a non_saturating gives none back"):
         ENCODERS["probes"](small("non_saturating"), 3)
+
+
+def test_a_step_of_training_leaves_probes_of_photographs_unsaturated():
+    """A step of 0.0003 for every weight, as Adam begins: the softmax stays where it has slope."""
+    family = FAMILIES["vae"]((32, 32, 3), hidden=(8,), latent=4)
+    params, state = random_params(family)
+    x = member(params, state, Context(family.spec, family.encode, jnp.zeros((1, 32, 32, 3))))
+    target = jnp.array([1.0, 0.0, 0.0])
+
+    class Plain(nn.Module):
+        """Control: an MLP on all pixels that come out."""
+
+        @nn.compact
+        def __call__(self, member):
+            images = nn.sigmoid(self.param("images", nn.initializers.normal(), (16, 32, 32, 3)))
+            code = family.encode(member["params"], {}, images)
+            seen = family.decode(member["params"], {}, code).reshape(-1)
+            return nn.softmax(MLP((256, 256, 3))(seen))
+
+    def largest_after_a_step(encoder):
+        variables = initialise(encoder, jax.random.key(0), x)
+        grads = jax.grad(lambda v: jnp.sum((encoder.apply(v, x) - target) ** 2))(variables)
+        stepped = jax.tree.map(lambda w, g: w - 3e-4 * jnp.sign(g), variables, grads)
+        return float(jnp.max(encoder.apply(stepped, x)))
+
+    assert largest_after_a_step(ENCODERS["probes"](family, 3)) < 0.999
+    assert largest_after_a_step(Plain()) > 0.999, "control"
 
 
 def test_graph_encoder_does_not_see_the_order_of_hidden_neurons(family, encoded):

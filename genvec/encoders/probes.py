@@ -9,14 +9,16 @@ import jax
 from genvec.geometry import to_sphere
 from genvec.networks import MLP
 
-CODE = 32  # numbers that the images are learned from
+CODE = 32  # numbers that an image is learned from, and that are kept of what comes out
 
 
 class ProbeEncoder(nn.Module):
     """Learned images go through the member, and an MLP reads what comes out of it.
 
     The images are a linear function of a few learned numbers each, which keeps them smooth where
-    independent pixels would fit the training members. No symmetry of the member is seen.
+    independent pixels would fit the training members. What comes out is standardised, image by
+    image, and a few numbers of each are read by one linear map: all pixels side by side are so many
+    that a step of their weights saturates the softmax. No symmetry of the member is seen.
 
     Reference: Kahana et al. 2024, arXiv 2410.10811, section 4 (ProbeGen).
     """
@@ -33,5 +35,7 @@ class ProbeEncoder(nn.Module):
         height, width, channels = self.image_shape
         images = nn.Dense(height * width * channels, name="images")(codes)
         x = nn.sigmoid(images).reshape(-1, height, width, channels)
-        seen = self.run(member, x).reshape(-1)
-        return to_sphere(nn.softmax(MLP((*self.hidden, self.num_outputs))(seen)))
+        seen = self.run(member, x).reshape(self.num_probes, -1)
+        seen = nn.LayerNorm(use_bias=False, use_scale=False)(seen)
+        read = nn.Dense(CODE, name="read")(seen).reshape(-1)
+        return to_sphere(nn.softmax(MLP((*self.hidden, self.num_outputs))(read)))
