@@ -133,6 +133,8 @@ class Matcher:
             for name, x in held.items()
             if name != "samples"
         }
+        proportions = jnp.asarray(mixtures(members), jnp.float32)
+        of_train = proportions[rows[0]]
         if "reconstruction" in held:
             held["reconstruction"] = normalisers["reconstruction"](held["reconstruction"])
         if "weights" in held:  # parameters are drawn, augmented and only then made a graph
@@ -140,7 +142,7 @@ class Matcher:
 
         def prepare(key, member):
             read, mixture = dict(member[0]), member[1]
-            keys = jax.random.split(jax.random.key(0) if key is None else key, 3)
+            keys = jax.random.split(jax.random.key(0) if key is None else key, 4)
             if "weights" in read:
                 params = read["weights"]
                 if key is not None:
@@ -149,9 +151,11 @@ class Matcher:
             if "samples" in read:
                 drawn = jax.random.permutation(keys[1], read["samples"])
                 read["samples"] = drawn[: settings.set_size]
-            return read, self.bank.draw(keys[2], mixture, settings.set_size)
+            other = jax.random.choice(keys[2], of_train)
+            sets = jnp.stack([mixture, other, (mixture + other) / 2])
+            draw = jax.vmap(partial(self.bank.draw, num=settings.set_size))
+            return read, draw(jax.random.split(keys[3], len(sets)), sets)
 
-        proportions = jnp.asarray(mixtures(members), jnp.float32)
         train, val = (
             Examples(trees.take((held, proportions), part), proportions[part]) for part in rows
         )

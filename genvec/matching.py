@@ -78,7 +78,7 @@ READS = {"weights": "graph", "samples": "generated", "reconstruction": "reconstr
 
 
 class PairEncoder(nn.Module):
-    """A model and the data that it was trained on, as two points of one space: [2, D].
+    """A model and data sets as points of one space [D].
 
     A model is a dict of what is read of it: "weights", its neural graph; "samples", features
     [M, F] of images that it generates, which the encoder of data sets reads as it reads data;
@@ -97,8 +97,9 @@ class PairEncoder(nn.Module):
         self.errors = VectorEncoder(self.num_outputs)
 
     def __call__(self, pair: tuple[Mapping[str, Any], jax.Array]) -> jax.Array:
-        """What is read of one member, and features of images drawn from its data set."""
-        return jnp.stack([self.embed_model(pair[0]), self.embed_dataset(pair[1])])
+        """What is read of one member, and features [S, M, F] of S data sets: [1 + S, D]."""
+        read, sets = pair
+        return jnp.stack([self.embed_model(read), *map(self.embed_dataset, sets)])
 
     def embed_model(self, read: Mapping[str, Any]) -> jax.Array:
         """[D]."""
@@ -111,23 +112,28 @@ class PairEncoder(nn.Module):
 
 
 def contrast(temperature: float) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """The objective of pairs: N-pair from models to data sets and back, averaged.
+    """The objective of models and data sets: who belongs together, and what is the sum.
+
+    N-pair from models to data sets and back, averaged, and the same from sums to unions: a model of
+    D1, added to another data set D2, is to be found by D1 + D2, among the unions of the batch.
 
     Returns:
-      (embeddings [B, 2, D], targets) → scalar; the targets are not looked at, as each member's
-      positive is its own data set, and all others of the batch are its negatives.
+      (embeddings [B, 4, D], targets) → scalar. The embeddings are of B models, of their data sets,
+      of as many others and of the unions; the targets are not looked at, as all others of the batch
+      are negatives.
 
     Reference: Sohn 2016, eq. 6, in both directions as in Radford et al. 2021, arXiv 2103.00020,
-    figure 3.
+    figure 3; the sums are our own.
     """
+
+    def both_ways(first: jax.Array, second: jax.Array) -> jax.Array:
+        there = n_pair(first, second, temperature=temperature)
+        return (there + n_pair(second, first, temperature=temperature)) / 2
 
     def objective(embeddings: jax.Array, targets: jax.Array) -> jax.Array:
         del targets
-        model, dataset = embeddings[:, 0], embeddings[:, 1]
-        there, back = (
-            n_pair(*pair, temperature=temperature) for pair in ((model, dataset), (dataset, model))
-        )
-        return (there + back) / 2
+        model, own, other, union = jnp.unstack(embeddings, axis=1)
+        return both_ways(model, own) + both_ways(to_sphere(model + other), union)
 
     return objective
 

@@ -45,13 +45,19 @@ def test_unseen_mixtures():
     np.testing.assert_array_equal(spread(np.array([[0.4, 0.6]]), [2, 0], 3), [[0.6, 0, 0.4]])
 
 
-def test_contrast_wants_each_model_with_its_own_data_set():
-    x = np.eye(4, 6)
+def test_contrast_wants_each_model_with_its_own_data_set_and_sums_with_unions():
+    model, other = np.eye(4, 8), np.eye(4, 8, k=4)  # all at right angles
+    union = (model + other) / np.sqrt(2)
     objective = matching.contrast(temperature=0.1)
-    own, other = (jnp.stack([x, np.roll(x, shift, axis=0)], axis=1) for shift in (0, 1))
-    softmax = np.log(1 + 3 * np.exp(-10.0))
-    assert float(objective(own, None)) == pytest.approx(softmax, rel=1e-3)
-    assert float(objective(other, None)) == pytest.approx(10 + softmax, rel=1e-3)
+
+    def loss(own, union):
+        return float(objective(jnp.stack([model, own, other, union], axis=1), None))
+
+    found = np.log(1 + 3 * np.exp(-10.0))  # N-pair of four, all others at right angles
+    assert loss(model, union) == pytest.approx(2 * found, rel=1e-3)
+    turned = np.roll(model, 1, axis=0), np.roll(union, 1, axis=0)
+    assert loss(turned[0], union) == pytest.approx(10 + 2 * found, rel=1e-3)
+    assert loss(model, turned[1]) == pytest.approx(10 + 2 * found, rel=1e-3)
 
 
 def test_before_training_a_set_is_its_moments():
@@ -107,14 +113,14 @@ def test_both_encoders_end_on_the_sphere_and_a_set_has_no_order(family):
     params, state = random_params(family)
     context = Context(family.spec, family.encode, jnp.empty(0))
     images = jax.random.normal(jax.random.key(1), (9, 5))
-    pair = {"weights": graph(params, state, context)}, images
+    pair = {"weights": graph(params, state, context)}, images[None]
     module = matching.PairEncoder(family.spec, 32)
     variables = initialise(module, jax.random.key(0), pair)
     both = module.apply(variables, pair)
     np.testing.assert_allclose(jnp.linalg.norm(both, axis=-1), 1, rtol=1e-5)
-    turned = module.apply(variables, (pair[0], images[::-1]))
+    turned = module.apply(variables, (pair[0], images[None, ::-1]))
     np.testing.assert_allclose(turned, both, atol=1e-5)
-    other = module.apply(variables, (pair[0], images + 1))
+    other = module.apply(variables, (pair[0], images[None] + 1))
     assert not np.allclose(other[1], both[1], atol=1e-3), "control: other images"
     np.testing.assert_array_equal(
         module.apply(variables, images, method=matching.PairEncoder.embed_dataset), both[1]
@@ -127,7 +133,7 @@ def test_generated_images_are_read_as_data_are(family):
     images, data = jax.random.normal(jax.random.key(1), (2, 9, 5))
     module = matching.PairEncoder(family.spec, 32, width=8, readout=16)
     variables = initialise(
-        module, jax.random.key(0), ({"weights": weights, "samples": images}, data)
+        module, jax.random.key(0), ({"weights": weights, "samples": images}, data[None])
     )
 
     def embed(**read):
@@ -142,7 +148,7 @@ def test_generated_images_are_read_as_data_are(family):
 
 
 def test_errors_move_a_model_and_at_first_linearly(family):
-    errors, data = jax.random.normal(jax.random.key(1), (3, 7)), jnp.ones((9, 5))
+    errors, data = jax.random.normal(jax.random.key(1), (3, 7)), jnp.ones((1, 9, 5))
     module = matching.PairEncoder(family.spec, 32)
     variables = initialise(module, jax.random.key(0), ({"reconstruction": errors[0]}, data))
 
