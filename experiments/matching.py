@@ -72,11 +72,11 @@ def _match(config, run) -> dict[str, Any]:
     def described(x):
         return scale(describe(x))
 
-    family, may_be_seen = setup.family, np.isin(np.asarray(data.heldout_labels), known)
+    family, of_known = setup.family, np.isin(np.asarray(data.heldout_labels), known)
     context = Context(
         family.spec,
         family.encode,
-        data.heldout_images[np.flatnonzero(may_be_seen)] / 255.0,
+        data.heldout_images[np.flatnonzero(of_known)] / 255.0,  # no image of an unseen class
         sample=family.sample,
         describe=described,
         decode=family.decode,
