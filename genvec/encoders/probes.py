@@ -17,8 +17,9 @@ class ProbeEncoder(nn.Module):
 
     The images are a linear function of a few learned numbers each, which keeps them smooth where
     independent pixels would fit the training members. What comes out is standardised, image by
-    image, and a few numbers of each are read by one linear map: all pixels side by side are so many
-    that a step of their weights saturates the softmax. No symmetry of the member is seen.
+    image, and a few numbers of each are read by one linear map and standardised again: all pixels
+    side by side are so many that a step of their weights saturates the softmax. No symmetry of the
+    member is seen.
 
     Reference: Kahana et al. 2024, arXiv 2410.10811, section 4 (ProbeGen).
     """
@@ -37,5 +38,5 @@ class ProbeEncoder(nn.Module):
         x = nn.sigmoid(images).reshape(-1, height, width, channels)
         seen = self.run(member, x).reshape(self.num_probes, -1)
         seen = nn.LayerNorm(use_bias=False, use_scale=False)(seen)
-        read = nn.Dense(CODE, name="read")(seen).reshape(-1)
+        read = nn.LayerNorm()(nn.Dense(CODE, name="read")(seen).reshape(-1))
         return to_sphere(nn.softmax(MLP((*self.hidden, self.num_outputs))(read)))
