@@ -120,7 +120,10 @@ def _fewer(config: Any) -> None:
 
 def _shared(config: Any) -> None:
     _fewer(config)
+    config.mixtures.update({"num": 9_000, "val_fraction": 0.03, "test_fraction": 0.05})
     config.zoo.init = "shared"
+    config.encoders.moments.train.update({"steps": 10_000, "learning_rate": (1e-3,)})
+    config.encoders.reconstruction.train.steps = 7_000
     config.ensembles.both = ("moments", "reconstruction")
     config.ensembles.all = ("graph", "moments", "reconstruction")
 
