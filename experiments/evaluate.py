@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 
 import jax
 import numpy as np
 import pandas as pd
 
-from experiments.common import clock, stream
+from experiments.common import bar, clock, stream
 from experiments.controls import TestMembers
 from experiments.encoders import context, seed_folder
 from experiments.environment import environment
@@ -38,17 +39,20 @@ def run_stage(config, run) -> None:
         used = context(config, run, setup, zoo)
         test = TestMembers(zoo.members, config.seed)
         embedded, encoders = {}, {}
-        for kind, entries in groupby(config.encoders.values(), lambda entry: entry.representation):
-            represented = represent(kind, zoo.params, zoo.state, used)
-            for entry in entries:
-                module = make_encoder(entry, setup.family, test.mixtures.shape[1])
-                name = encoder_name(entry)
-                embedded[name] = _embed(run, entry, module, represented)
-                running = kind in RUNNING
-                encoders[name], seed = _evaluate(run, name, embedded[name], running, zoo, test)
-                log = read_jsonl(seed_folder(run, entry, seed) / "log.jsonl")
-                write_jsonl(run.encoder(name) / "log.jsonl", log.to_dict("records"))
-            del represented  # before the next is made: it may be as large as the zoo
+        with bar(len(config.encoders), "evaluation", "encoder") as progress:
+            for kind, entries in groupby(config.encoders.values(), attrgetter("representation")):
+                progress.set_postfix_str(kind)
+                represented = represent(kind, zoo.params, zoo.state, used)
+                for entry in entries:
+                    module = make_encoder(entry, setup.family, test.mixtures.shape[1])
+                    name = encoder_name(entry)
+                    embedded[name] = _embed(run, entry, module, represented)
+                    running = kind in RUNNING
+                    encoders[name], seed = _evaluate(run, name, embedded[name], running, zoo, test)
+                    log = read_jsonl(seed_folder(run, entry, seed) / "log.jsonl")
+                    write_jsonl(run.encoder(name) / "log.jsonl", log.to_dict("records"))
+                    progress.update()
+                del represented  # before the next is made: it may be as large as the zoo
         for name, parts in ensembles(config).items():
             joint = mean_embeddings([embedded[encoder_name(part)] for part in parts])
             runs_member = any(part.representation in RUNNING for part in parts)
