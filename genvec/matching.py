@@ -41,7 +41,8 @@ class DatasetEncoder(nn.Module):
 class VectorEncoder(nn.Module):
     """What a member's run tells, a standardised vector [F] → a point of the unit sphere [D].
 
-    A projection, and the correction of an MLP that is zero before training, as for data sets.
+    A projection, and the correction of an MLP that is zero before training, as for data sets; our
+    own.
     """
 
     num_outputs: int
