@@ -26,7 +26,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.comparison import READERS, SLOW, compare
+from configs.comparison import READERS, compare
 from configs.variants import vary
 
 CONV_VAE = {"network": "conv", "hidden": (8, 16, 16), "latent": 16, "likelihood": "gaussian"}
@@ -134,7 +134,7 @@ def _ae(config: Any) -> None:
 
 
 def _compare(config: Any) -> None:
-    compare(config, {**READERS, "pixels": {"mlp": {}}}, slow=(*SLOW, "probes"))
+    compare(config, {**READERS, "pixels": {"mlp": {}}})
     config.controls.update({"features": ("flat", "statistics", "moments"), "num_samples": ()})
 
 
