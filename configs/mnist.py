@@ -112,7 +112,8 @@ def _large(config: Any) -> None:
 
 def _fewer(config: Any) -> None:
     """2,100 members, and encoders that are trained in minutes."""
-    config.mixtures.update({"num": 2_100, "num_triplets": 40})
+    fewer = {"num": 2_100, "val_fraction": 0.04, "test_fraction": 0.1, "num_triplets": 40}
+    config.mixtures.update(fewer)
     config.encoders.graph.encoder.args = {"width": 16, "readout": 64}
     config.encoders.graph.train.steps = 1_000
     config.encoders.reconstruction.train.steps = 2_000
