@@ -1,9 +1,10 @@
 """Stage 5: embed the test members with the trained encoders, once, and write every number down."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 
 from experiments.common import bar, clock, stream
 from experiments.controls import TestMembers
-from experiments.encoders import context, seed_folder
+from experiments.encoders import context, mixtures, seed_folder
 from experiments.environment import environment
 from experiments.setup import check, encoder_name, ensembles, make_encoder
 from experiments.start import main
@@ -36,23 +37,14 @@ def run_stage(config, run) -> None:
     setup = check(config)
     with clock(run, "evaluation"):
         zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
-        used = context(config, run, setup, zoo)
         test = TestMembers(zoo.members, config.seed)
         embedded, encoders = {}, {}
-        with bar(len(config.encoders), "evaluation", "encoder") as progress:
-            for kind, entries in groupby(config.encoders.values(), attrgetter("representation")):
-                progress.set_postfix_str(kind)
-                represented = represent(kind, zoo.params, zoo.state, used)
-                for entry in entries:
-                    module = make_encoder(entry, setup.family, test.mixtures.shape[1])
-                    name = encoder_name(entry)
-                    embedded[name] = _embed(run, entry, module, represented)
-                    running = kind in RUNNING
-                    encoders[name], seed = _evaluate(run, name, embedded[name], running, zoo, test)
-                    log = read_jsonl(seed_folder(run, entry, seed) / "log.jsonl")
-                    write_jsonl(run.encoder(name) / "log.jsonl", log.to_dict("records"))
-                    progress.update()
-                del represented  # before the next is made: it may be as large as the zoo
+        for entry, embeddings in _embedded(config, run, setup, zoo):
+            name, running = encoder_name(entry), entry.representation in RUNNING
+            embedded[name] = embeddings
+            encoders[name], seed = _evaluate(run, name, embeddings, running, zoo, test)
+            log = read_jsonl(seed_folder(run, entry, seed) / "log.jsonl")
+            write_jsonl(run.encoder(name) / "log.jsonl", log.to_dict("records"))
         for name, parts in ensembles(config).items():
             joint = mean_embeddings([embedded[encoder_name(part)] for part in parts])
             runs_member = any(part.representation in RUNNING for part in parts)
@@ -76,8 +68,22 @@ def run_stage(config, run) -> None:
     write_json(run.metrics, metrics)
 
 
+def _embedded(config, run, setup, zoo) -> Iterator[tuple[Any, dict[int, np.ndarray]]]:
+    """Every encoder's entry and its embeddings of all members, seed → [N, K]."""
+    used = context(config, run, setup, zoo)
+    num_outputs = mixtures(zoo.members).shape[1]
+    with bar(len(config.encoders), "evaluation", "encoder") as progress:
+        for kind, entries in groupby(config.encoders.values(), attrgetter("representation")):
+            progress.set_postfix_str(kind)
+            represented = represent(kind, zoo.params, zoo.state, used)
+            for entry in entries:
+                module = make_encoder(entry, setup.family, num_outputs)
+                yield entry, _embed(run, entry, module, represented)
+                progress.update()
+            del represented  # before the next is made: it may be as large as the zoo
+
+
 def _embed(run, entry, module, represented) -> dict[int, np.ndarray]:
-    """Seed → embeddings [N, D]."""
     embeddings, embed = {}, make_embed_fn(module)
     for seed in entry.seeds:
         saved = load_tree(seed_folder(run, entry, seed) / "trained")
