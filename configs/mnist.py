@@ -6,6 +6,7 @@ calibrated.
 
     python -m experiments.run --config=configs/mnist.py             VAEs with dense layers, K = 3
     python -m experiments.run --config=configs/mnist.py:large       12,200 members in place of 5,200
+    python -m experiments.run --config=configs/mnist.py:weights     only encoders of weights alone
     python -m experiments.run --config=configs/mnist.py:shared      one common init
     python -m experiments.run --config=configs/mnist.py:conv        VAEs with convolutions
     python -m experiments.run --config=configs/mnist.py:ae          autoencoders
@@ -14,7 +15,7 @@ calibrated.
     python -m experiments.run --config=configs/mnist.py:smoke       everything once
 
 MNIST is read as a prepared TFDS folder: TFDS_DATA_DIR, or --config.data.data_dir. Variants combine:
-`:ten,compare`.
+`:large,weights`, `:ten,compare`.
 """
 
 from typing import Any
@@ -146,6 +147,13 @@ def _ten(config: Any) -> None:
     config.classes = {"choose": ",".join(map(str, range(10))), "num": 10}
 
 
+def _weights(config: Any) -> None:
+    for name in ("reconstruction", "latent_mean"):
+        del config.encoders[name]
+    config.ensembles = {"weights": ("graph", "moments")}
+    config.controls.features = ("flat", "statistics", "moments")
+
+
 def _compare(config: Any) -> None:
     config.mixtures.update({"num": 2_000, "val_fraction": 0.05, "num_triplets": 40})
     compare(config)
@@ -170,6 +178,7 @@ VARIANTS = {
     "ae": _ae,
     "conv": _conv,
     "ten": _ten,
+    "weights": _weights,
     "compare": _compare,
     "smoke": _smoke,
 }

@@ -228,6 +228,8 @@ def test_unknown_objective_and_variant_list_the_known_ones():
         digits("fulll")
     for variant in ("", *VARIANTS, "ae,few", "shared,smoke"):
         assert digits(variant).name.startswith("digits")
+    orders = digits("shared,smoke"), digits("smoke,shared")
+    assert orders[0].zoo == orders[1].zoo != digits("smoke").zoo
     with pytest.raises(KeyError, match="known: cosine, distance, mse, n_pair, triplet"):
         weighted_sum({"npair": 1.0})
 
