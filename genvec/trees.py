@@ -48,6 +48,9 @@ def gather(parts: Iterable[Tree], num: int) -> Tree:
     """As `concatenate`, of parts made one by one that have `num` rows together, as numpy arrays.
 
     Each goes to its place before the next is made: memory holds the whole and one part.
+
+    Raises:
+      ValueError: the parts have fewer rows, or more.
     """
     whole, start = None, 0
     for part in parts:
@@ -56,6 +59,8 @@ def gather(parts: Iterable[Tree], num: int) -> Tree:
         rows = slice(start, start + len(jax.tree.leaves(part)[0]))
         jax.tree.map(np.copyto, take(whole, rows), part)
         start = rows.stop
+    if start != num:
+        raise ValueError(f"parts of {start} rows in all, not of {num}")
     return whole
 
 

@@ -73,7 +73,8 @@ def write_other_numbers(cell):
     store.write_segment(cell, 1, segment(slice(4, 8), seed=99))
 
 
-DAMAGES = [flip_a_byte, truncate, lose_the_checkpoint, lose_the_record, flip_the_record]
+DAMAGES = [flip_a_byte, truncate, lose_the_checkpoint]
+RECORDS = [lose_the_record, flip_the_record]
 
 
 def test_a_whole_cell_is_left_alone(cell):
@@ -84,23 +85,36 @@ def test_a_whole_cell_is_left_alone(cell):
 
 
 @pytest.mark.parametrize("damage_fn", [*DAMAGES, write_other_numbers])
-def test_a_damaged_segment_is_discarded_and_trained_again(cell, damage_fn):
+def test_a_damaged_segment_is_moved_away_and_trained_again(cell, damage_fn):
     whole = genvec.load_zoo(cell)
     kept = {n: contents(cell / "segments" / n) for n in ("00000", "00002")}
     damage_fn(cell)
+    spoilt, before = contents(cell / "segments" / "00001"), contents(cell)
     reasons = store.verify_cell(cell)
     assert list(reasons) == [1]
     assert "\n" not in reasons[1] and "segments/00001" in reasons[1]
+    assert contents(cell) == before  # verifying reads
+    assert store.verify_cell(cell, repair=True) == reasons
     assert store.missing_segments(cell) == [1]
     assert not (cell / "segments" / "00001").exists()
+    for path in (cell / "damaged").glob("*/segments/00001"):
+        assert contents(path) == spoilt
     with pytest.raises(StoreError, match="2 of 3 segments are there"):
         genvec.load_zoo(cell)
-    assert store.verify_cell(cell) == {}
+    assert store.verify_cell(cell, repair=True) == {}
     fill(cell)
     assert kept == {n: contents(cell / "segments" / n) for n in kept}
     mended = genvec.load_zoo(cell)
     np.testing.assert_array_equal(kernel(mended), kernel(whole))
     assert mended.manifest == whole.manifest
+
+
+@pytest.mark.parametrize("damage_fn", RECORDS)
+def test_a_record_that_the_manifest_repeats_is_written_again(cell, damage_fn):
+    before = contents(cell)
+    damage_fn(cell)
+    assert store.verify_cell(cell, repair=True) == {}
+    assert before.items() <= contents(cell).items()
 
 
 @pytest.mark.parametrize("damage_fn", [flip_a_byte, lose_the_checkpoint, flip_the_record])
@@ -110,35 +124,49 @@ def test_an_unfinished_cell_loses_its_damaged_segment_only(tmp_path, damage_fn):
         store.write_segment(tmp_path, number, segment(slice(4 * number, 4 * number + 4)))
     assert store.missing_segments(tmp_path) == [2]
     damage_fn(tmp_path)
-    assert list(store.verify_cell(tmp_path)) == [1]
+    assert list(store.verify_cell(tmp_path, repair=True)) == [1]
     assert store.missing_segments(tmp_path) == [1, 2]
 
 
-def test_leftovers_of_interrupted_writes_are_cleaned(cell):
-    before = contents(cell)
+def test_the_stores_own_leftovers_are_cleaned_and_nothing_else(cell):
     segments = cell / "segments"
-    for name in ("00007", "00001.orbax-checkpoint-tmp", ".00001.tmp", ".00002.tmp/00002"):
+    for name in ("00007", "00001.orbax-checkpoint-tmp", ".00001.tmp", "my_notes"):
         (segments / name).mkdir(parents=True)
         (segments / name / "part").write_text("x")
-    for path in (segments / ".00001.json.tmp", cell / ".members.parquet.tmp"):
-        path.write_text("x")
+    (segments / ".00001.json.tmp").write_text("x")
+    (segments / "nowhere").symlink_to("/no/such/folder")
+    before = contents(cell)
+    for path in (segments / "00002", cell / "members.parquet"):
+        store.atomic.hidden_beside(path, ".tmp").write_text("x")
     assert store.verify_cell(cell) == {}
-    assert contents(cell) == before
-    assert not (segments / "00007").exists()
+    assert len(contents(cell)) == len(before) + 2
+    assert store.verify_cell(cell, repair=True) == {}
+    assert contents(cell) == before and (segments / "nowhere").is_symlink()
 
 
-def test_a_kill_while_a_segment_is_discarded_leaves_an_unfinished_cell(cell, monkeypatch):
+def test_a_checkpoint_without_a_record_is_moved_away(tmp_path):
+    """As if killed between the two."""
+    store.create_cell(tmp_path, {"segment_size": 4}, members())
+    store.write_segment(tmp_path, 1, segment(slice(4, 8)))
+    (tmp_path / "segments" / "00001.json").unlink()
+    before = contents(tmp_path / "segments" / "00001")
+    assert store.verify_cell(tmp_path, repair=True) == {}
+    (moved,) = (tmp_path / "damaged").glob("*/segments/00001")
+    assert contents(moved) == before and not (tmp_path / "segments" / "00001").exists()
+
+
+def test_a_kill_while_a_segment_is_moved_leaves_an_unfinished_cell(cell, monkeypatch):
     """The manifest claims nothing any more before the first file goes."""
 
-    def kill(path):
+    def kill(*paths):
         raise KeyboardInterrupt
 
     flip_a_byte(cell)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(damage, "discard_tree", kill)
-        store.verify_cell(cell)
+        patch.setattr(damage, "set_aside", kill)
+        store.verify_cell(cell, repair=True)
     assert not store.read_manifest(cell)["complete"]
-    assert list(store.verify_cell(cell)) == [1]
+    assert list(store.verify_cell(cell, repair=True)) == [1]
     fill(cell)
     assert store.verify_cell(cell) == {}
 
@@ -158,7 +186,7 @@ def test_lost_members_are_told_and_written_again_around_the_segments(cell, name,
         path.unlink()
     with pytest.raises(StoreError, match=name):
         genvec.load_zoo(cell)
-    reasons = store.verify_cell(cell)
+    reasons = store.verify_cell(cell, repair=True)
     assert list(reasons) == [-1] and name in reasons[-1] and "\n" not in reasons[-1]
     store.create_cell(cell, {"family": "vae", "segment_size": 4}, members())
     assert store.missing_segments(cell) == []
@@ -179,7 +207,9 @@ def test_what_only_the_reader_lacks_is_no_damage(cell, monkeypatch):
         store.verify_cell(cell)
     assert contents(cell) == before
     monkeypatch.setattr(store.checkpoints.ocp, "load", lambda *args: json.loads("{"))
-    assert list(store.verify_cell(cell)) == [0, 1, 2]  # what is no such reason is damage
+    with pytest.raises(StoreError, match="cannot be read: Expecting property name"):
+        store.verify_cell(cell)  # the files are as they were written: Orbax's word is no proof
+    assert contents(cell) == before
 
 
 def test_a_kill_while_a_cell_is_completed_harms_nothing(tmp_path, monkeypatch):
@@ -310,7 +340,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, code, end
         raise OSError(code, os.strerror(code))
 
     path = tmp_path / "x.json"
-    store.write_json(path, 1)
+    store.write_json(path, 1, sums=False)
     with pytest.raises(StoreError) as error:
         store.write_atomically(path, fail)
     assert str(error.value) == (
@@ -368,7 +398,9 @@ def refused_and_mended(cell, shrink_fn, mend_fn):
         store.write_segment(cell, number, big_segment(number))
     shrink_fn()
     found = {"refused": fill_until_refused(cell)}
-    found["left"] = sorted(path.name for path in (cell / "segments").iterdir())
+    found["left"] = sorted(
+        path.name for path in (cell / "segments").iterdir() if path.suffix != ".sha256"
+    )
     found["missing"] = store.missing_segments(cell)
     found["damaged"] = store.verify_cell(cell)
     mend_fn()

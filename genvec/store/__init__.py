@@ -1,16 +1,18 @@
 """Zoo and run folders on disk; the only place that knows their paths and Orbax."""
 
-from genvec.store.atomic import DamageError, StoreError, write_atomically
+from genvec.store.atomic import set_aside, write_atomically
 from genvec.store.cells import (
     complete_cell,
     create_cell,
     missing_segments,
     read_manifest,
+    read_members,
     segment_rows,
     write_segment,
 )
-from genvec.store.checkpoints import discard_tree, load_tree, record_path, save_tree
+from genvec.store.checkpoints import discard_tree, is_saved, load_tree, record_path, save_tree
 from genvec.store.damage import verify_cell
+from genvec.store.errors import DamageError, StoreError, is_missing
 from genvec.store.files import (
     read_arrays,
     read_json,
@@ -35,6 +37,8 @@ __all__ = [
     "create_cell",
     "create_zoo",
     "discard_tree",
+    "is_missing",
+    "is_saved",
     "load_cells",
     "load_tree",
     "load_zoo",
@@ -44,10 +48,12 @@ __all__ = [
     "read_json",
     "read_jsonl",
     "read_manifest",
+    "read_members",
     "read_table",
     "record_path",
     "save_tree",
     "segment_rows",
+    "set_aside",
     "verify_cell",
     "write_arrays",
     "write_atomically",

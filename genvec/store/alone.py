@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from genvec.store.atomic import DamageError, StoreError
+from genvec.store.errors import DamageError, StoreError
 from genvec.trees import flatten_names, unflatten_names
 
 ERRORS = {"StoreError": StoreError, "DamageError": DamageError}

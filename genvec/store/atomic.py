@@ -1,109 +1,97 @@
 """Writing whole or not at all: beside the file, flushed to the disk, then renamed over it."""
 
-import errno
 import os
 import re
 import shutil
+import stat
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-OF_THE_READER = (  # why a file that is whole cannot be read
-    errno.EACCES,
-    errno.EPERM,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-    errno.ESTALE,
-    errno.ETIMEDOUT,
-)
+from genvec.store.errors import StoreError, is_missing, naming_write_errors
 
-
-class StoreError(Exception):
-    """A file of a run or a zoo that is missing, damaged, unfinished or of another version."""
-
-
-class DamageError(StoreError):
-    """A file that is not what was written; reading it again will not help."""
+# hidden names that nobody else makes: the process number alone is not unique on a shared disk
+LEFTOVER = re.compile(r"\..+\.genvec-[0-9a-f]{32}\.tmp")
 
 
 def write_atomically(path: Path, write_fn: Callable[[Path], Any]) -> None:
     """Calls `write_fn(temporary path)` and renames: readers see the old file or all of the new.
 
+    A link is followed: what it leads to is replaced, the link stays.
+
     Raises:
-      StoreError: it cannot be written; the old file is still there, the temporary one is not.
+      StoreError: it cannot be written, or something lies there that is no file; the old file is
+        still there, the temporary one is not.
     """
-    with replacing(path) as temporary:
-        write_fn(temporary)
+    with naming_write_errors(path):
+        path = real_file(path)
+        with temporary_beside(path) as temporary:
+            write_fn(temporary)
+            flush(temporary)
+            os.replace(temporary, path)
+            flush_entry(path.parent)
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """`write_atomically` as a block: what it writes to the path it gets replaces `path`."""
-    with naming_write_errors(path), temporary_beside(path) as temporary:
-        yield temporary
-        flush(temporary)
-        os.replace(temporary, path)
-        flush_entry(path.parent)
+def real_file(path: Path) -> Path:
+    """Where a file of this name lies or will lie, links followed.
+
+    Raises:
+      StoreError: a device, a pipe or a folder has the name.
+    """
+    real = Path(os.path.realpath(path))
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(real).st_mode):
+            kind = "a folder" if real.is_dir() else "a device or a pipe"
+            raise StoreError(f"{path} is {kind}, not a file; give the name of a file")
+    return real
 
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
     """A name beside `path` that nothing has, for what is unfinished; removed in the end."""
-    temporary = path.with_name(f".{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove(temporary)
+    temporary = hidden_beside(path, ".tmp")
     try:
         yield temporary
     finally:
         remove(temporary)
 
 
-@contextmanager
-def naming_write_errors(path: Path, kinds: type[Exception] = OSError) -> Iterator[None]:
-    """What goes wrong while writing becomes one line that names the file and how to go on."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except kinds as error:
-        mended = "once there is room" if os_code(error) in NO_ROOM else "once that is mended"
-        raise StoreError(
-            f"{path} cannot be written: {reason_of(error)}; "
-            f"what is committed is kept, the same command goes on {mended}"
-        ) from error
+def hidden_beside(path: Path, ending: str) -> Path:
+    """A name beside `path` that nobody else has, known as the store's own by its form."""
+    return path.with_name(f".{path.name}.genvec-{uuid.uuid4().hex}{ending}")
 
 
-def read_error(path: Path, error: Exception) -> StoreError:
-    """What to raise where reading `path` failed: damage, unless the reader is to blame."""
-    if isinstance(error, MemoryError) or os_code(error) in OF_THE_READER:
-        return StoreError(f"{path} cannot be read: {reason_of(error)}")
-    return DamageError(f"{path} is damaged: {reason_of(error)}")
+def set_aside(root: Path, *paths: Path) -> Path:
+    """Moves files and folders below `root` to `root`/damaged/<time>/, each to its place there.
 
+    Returns:
+      The folder that holds them now.
 
-def os_code(error: BaseException) -> int | None:
-    """The operating system's number of an error, also where TensorStore wrote it into a text."""
-    if isinstance(error, OSError):
-        return error.errno
-    found = re.search(r"os_error_code='(\d+)'", str(error))
-    return int(found[1]) if found else None
-
-
-def reason_of(error: BaseException) -> str:
-    """An error in one line, in the operating system's words where it has some."""
-    if code := os_code(error):
-        return os.strerror(code)
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    Raises:
+      StoreError: they cannot be moved.
+    """
+    folder = root / "damaged" / datetime.now().strftime("%Y-%m-%dT%H-%M-%S.%f")
+    with naming_write_errors(folder):
+        for path in paths:
+            if not is_missing(path):
+                target = folder / path.relative_to(root)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.rename(path, target)
+    return folder
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a folder with all in it, if it is there."""
+    """Removes a file or a folder with all in it, if it is there: only what the store made itself
+    and nobody was told of."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:
@@ -128,8 +116,7 @@ def flush_entry(folder: Path) -> None:
 
 
 def discard_leftovers(folder: Path) -> None:
-    """Removes what interrupted writes left in a folder: `.<name>.tmp`, and Orbax's own."""
+    """Removes what the store's own interrupted writes left in a folder; nothing else's."""
     for path in folder.iterdir() if folder.exists() else ():
-        hidden = path.name.startswith(".") and path.name.endswith(".tmp")
-        if hidden or ".orbax-checkpoint-tmp" in path.name:
+        if LEFTOVER.fullmatch(path.name):
             remove(path)

@@ -16,11 +16,14 @@ from typing import Any
 import pandas as pd
 
 from genvec import trees
-from genvec.store.atomic import DamageError, StoreError
-from genvec.store.checkpoints import load_tree, record_path, save_tree
-from genvec.store.files import json_text, read_json, read_table, sha256_of, write_json, write_table
+from genvec.store.atomic import write_atomically
+from genvec.store.checkpoints import load_tree, read_record, record_path, save_tree
+from genvec.store.errors import DamageError, StoreError, is_missing
+from genvec.store.files import json_text, parse_table, read_json, table_bytes, write_json
+from genvec.store.sums import read_bytes
 
 FORMAT_VERSION = 2
+MOST_SEGMENTS = 1_000_000  # each is a folder: a manifest that speaks of more is none of ours
 
 
 def create_cell(path: Path, manifest: Mapping[str, Any], members: pd.DataFrame) -> None:
@@ -33,16 +36,18 @@ def create_cell(path: Path, manifest: Mapping[str, Any], members: pd.DataFrame) 
       manifest: needs "segment_size"; the format version and the number of members are added.
       members: a row a member, in order.
     """
-    write_table(path / "members.parquet", members)
+    content = table_bytes(members)
+    write_atomically(path / "members.parquet", lambda p: p.write_bytes(content))
     header = {"format_version": FORMAT_VERSION, "complete": False, "num_members": len(members)}
-    hashes = {"members_sha256": sha256_of(path / "members.parquet")}
-    write_manifest(path, {**header, **manifest, **hashes})
+    write_manifest(path, {**header, **manifest, "members_sha256": _sha256(content)})
 
 
 def write_manifest(cell: Path, manifest: Mapping[str, Any]) -> None:
     """Replaces the manifest; the SHA-256 of its contents is added."""
     contents = {name: value for name, value in manifest.items() if name != "sha256"}
-    write_json(cell / "manifest.json", {**contents, "sha256": _sha256(contents)})
+    write_json(
+        cell / "manifest.json", {**contents, "sha256": _sha256_of_json(contents)}, sums=False
+    )
 
 
 def read_manifest(cell: Path) -> dict[str, Any]:
@@ -61,17 +66,30 @@ def read_manifest(cell: Path) -> dict[str, Any]:
     if lost := [name for name in needed if name not in manifest]:
         raise DamageError(f"{path} is damaged: it lacks {', '.join(lost)}")
     contents = {name: value for name, value in manifest.items() if name != "sha256"}
-    if manifest.get("sha256", _sha256(contents)) != _sha256(contents):
+    if manifest["format_version"] > 1 and manifest["sha256"] != _sha256_of_json(contents):
         raise DamageError(f"{path} is damaged: not the SHA-256 that it carries")
+    _check_counts(path, manifest)
     return manifest
+
+
+def _check_counts(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Numbers from the disk, before anything is as large as they say."""
+    num, size = manifest["num_members"], manifest["segment_size"]
+    if type(num) is not int or type(size) is not int or not 0 <= num <= MOST_SEGMENTS * size:
+        raise DamageError(f"{path} is damaged: {num!r} members in segments of {size!r}")
+    if not manifest["complete"]:
+        return
+    records = manifest["segments"]
+    if not isinstance(records, list) or len(records) != len(segment_rows(manifest)):
+        raise DamageError(f"{path} is damaged: not a record for each of its segments")
 
 
 def read_versioned(path: Path) -> dict[str, Any]:
     """The manifest.json of a zoo or a cell, once its format version is known to be readable."""
-    if not (path / "manifest.json").exists():
+    if is_missing(path / "manifest.json"):
         raise StoreError(f"{path} holds no zoo: manifest.json is missing")
     manifest = read_json(path / "manifest.json")
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("format_version"), int):
+    if not isinstance(manifest, dict) or type(manifest.get("format_version")) is not int:
         raise DamageError(f"{path / 'manifest.json'} is damaged: it has no format version")
     if manifest["format_version"] > FORMAT_VERSION:
         raise StoreError(
@@ -81,19 +99,36 @@ def read_versioned(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def read_members(cell: Path, manifest: Mapping[str, Any]) -> pd.DataFrame:
-    """The members table of a cell, [N rows]; manifests of version 1 may have no hash of it.
+def read_members(cell: Path, manifest: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """The members table of a cell, a row a member in their order, held against the manifest.
 
     Raises:
-      DamageError: it is missing, or not the one that was written.
+      DamageError: it is missing, or two readings are not the one that was written.
     """
+    manifest = read_manifest(cell) if manifest is None else manifest
     path = cell / "members.parquet"
-    if not path.exists():
+    if is_missing(path):
         raise DamageError(f"{path} is missing")
-    expected = manifest.get("members_sha256")
-    if expected is not None and sha256_of(path) != expected:
+    for _ in range(2):
+        content = read_bytes(path)
+        if _sha256(content) in (known := _members_sums(manifest) or [_sha256(content)]):
+            break
+    if _sha256(content) not in known:
         raise DamageError(f"{path} is damaged: not the SHA-256 of the manifest")
-    return read_table(path)
+    table = parse_table(path, content)
+    numbers = table["member"].tolist() if "member" in table else []
+    if numbers != list(range(manifest["num_members"])):
+        raise DamageError(
+            f"{path} is damaged: {len(table)} rows, not one for each of "
+            f"{manifest['num_members']} members in their order"
+        )
+    return table
+
+
+def _members_sums(manifest: Mapping[str, Any]) -> list[str]:
+    """SHA-256 of the table, of both versions while it is replaced; none in version 1."""
+    sums = manifest.get("members_sha256")
+    return [] if sums is None else [sums] if isinstance(sums, str) else list(sums)
 
 
 def segment_rows(manifest: Mapping[str, Any]) -> list[slice]:
@@ -110,7 +145,7 @@ def segment_path(cell: Path, number: int) -> Path:
 def missing_segments(cell: Path) -> list[int]:
     """Numbers of the segments that are still to be trained."""
     total = len(segment_rows(read_manifest(cell)))
-    return [n for n in range(total) if not record_path(segment_path(cell, n)).exists()]
+    return [n for n in range(total) if is_missing(record_path(segment_path(cell, n)))]
 
 
 def write_segment(cell: Path, number: int, trained: Any) -> None:
@@ -130,19 +165,20 @@ def complete_cell(cell: Path) -> None:
         return
     refuse_unfinished(cell)
     records, metrics = _collect(cell, segment_rows(manifest))
-    members = read_members(cell, manifest)
+    members, path = read_members(cell, manifest), cell / "members.parquet"
     columns = {k: list(v) if v.ndim > 1 else v for k, v in sorted(metrics.items())}
     kept = [name for name in members.columns if name not in columns]
-    # no hash of the table while it changes: either version of it is then a good one
-    write_manifest(cell, {**manifest, "members_sha256": None})
-    write_table(cell / "members.parquet", members[kept].assign(**columns))
+    content = table_bytes(members[kept].assign(**columns))
+    sums = [_sha256(read_bytes(path)), _sha256(content)]
+    write_manifest(cell, {**manifest, "members_sha256": sums})  # while the table changes
+    write_atomically(path, lambda p: p.write_bytes(content))
     shapes = {
         name: leaf["shape"][1:] for name, leaf in records[0].items() if name.startswith("params/")
     }
     finished = {
         "complete": True,
         "shapes": {name.removeprefix("params/"): shape for name, shape in shapes.items()},
-        "members_sha256": sha256_of(cell / "members.parquet"),
+        "members_sha256": sums[1],
         "segments": records,
     }
     write_manifest(cell, {**manifest, **finished})
@@ -153,7 +189,7 @@ def _collect(cell: Path, rows: list[slice]) -> tuple[list[dict[str, Any]], dict[
     records, metrics = [], []
     for number, part in enumerate(rows):
         path = segment_path(cell, number)
-        records.append(read_json(record_path(path)))
+        records.append(read_record(path))
         metrics.append(load_tree(path, records[-1])["metrics"])
         if lengths := {len(leaf) for leaf in metrics[-1].values()} - {part.stop - part.start}:
             raise StoreError(f"{path} holds {lengths.pop()} members, not {part.stop - part.start}")
@@ -170,5 +206,9 @@ def refuse_unfinished(cell: Path) -> None:
         )
 
 
-def _sha256(contents: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json_text(contents, indent=None).encode()).hexdigest()
+def _sha256_of_json(contents: Mapping[str, Any]) -> str:
+    return _sha256(json_text(contents, indent=None).encode())
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,86 +1,123 @@
-"""Damage on disk: found by reading all of a cell, and taken away so that it counts as missing."""
+"""Damage on disk: found by reading all of a cell, and on request moved away, never deleted."""
 
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from genvec.store.atomic import DamageError, discard_leftovers, remove
-from genvec.store.cells import read_manifest, read_members, segment_path, write_manifest
-from genvec.store.checkpoints import discard_tree, load_tree, record_path
-from genvec.store.files import read_json
+from genvec.store.atomic import discard_leftovers, set_aside, write_atomically
+from genvec.store.cells import (
+    read_manifest,
+    read_members,
+    segment_path,
+    segment_rows,
+    write_manifest,
+)
+from genvec.store.checkpoints import checkpoint_parts, load_tree, read_record, record_path
+from genvec.store.errors import DamageError, StoreError, is_missing
+from genvec.store.files import json_text
 
 MEMBERS = -1  # stands for members.parquet and manifest.json, as numbers do for segments
 
 
-def verify_cell(cell: Path) -> dict[int, str]:
-    """Reads all of a cell, discards damaged segments and what interrupted writes have left.
+def verify_cell(cell: str | os.PathLike, *, repair: bool = False) -> dict[int, str]:
+    """Reads all of a cell and tells what is damaged, which two readings must prove.
 
-    Segments are held against their records and, in a complete cell, against the manifest. Where
-    one is discarded, a complete cell becomes unfinished: its manifest first, so that a cell claims
-    nothing it does not have, wherever this is interrupted.
+    Segments are held against their records and, in a complete cell, against the manifest, whose
+    records count.
+
+    Args:
+      cell: the cell's folder.
+      repair: move what is damaged, and checkpoints without a record, to `damaged/<time>/` in the
+        cell's folder, so that they count as missing; remove what the store's own interrupted writes
+        left. A complete cell becomes unfinished: its manifest first, so that a cell claims nothing
+        it does not have, wherever this is interrupted.
 
     Returns:
-      Number of each discarded segment → the reason in a line; -1 → what is wrong with
-      members.parquet or manifest.json, for the caller to write them again by `create_cell`.
+      Number of each damaged segment → the reason in a line; -1 → what is wrong with members.parquet
+      or manifest.json, for the caller to write them again by `create_cell`.
 
     Raises:
       StoreError: no cell, a newer format version, or files that cannot be read for a reason that
-        is no damage, such as too many open ones or a lack of permission.
+        is no damage, such as too many open ones or a lack of permission; or every one of several
+        segments fails, which is hardly the fault of the files.
     """
+    cell = Path(cell).absolute()
     manifest, lost = _manifest(cell)
-    records = dict(enumerate(manifest["segments"])) if manifest["complete"] else _committed(cell)
+    records = _expected(cell, manifest)
     reasons = {number: _damage(segment_path(cell, number), records[number]) for number in records}
     damaged = {number: reason for number, reason in sorted(reasons.items()) if reason}
-    if damaged and manifest["complete"]:
-        opened = {k: v for k, v in manifest.items() if k not in ("segments", "shapes")}
-        write_manifest(cell, {**opened, "complete": False})
-    for number in damaged:
-        discard_tree(segment_path(cell, number))
-    _clean(cell)
-    lost = lost or _lost_members(cell, manifest)
+    if len(damaged) == len(records) > 1:
+        raise StoreError(
+            f"every segment of {cell} fails, so the cause is probably not the files "
+            f"({damaged[min(damaged)]}); nothing was changed. If they are damaged, move {cell} "
+            "away and run its experiment again"
+        )
+    lost = lost or _proved(lambda: read_members(cell, manifest))
+    if repair:
+        _repair(cell, manifest, records, damaged, lost)
     return ({MEMBERS: lost} if lost else {}) | damaged
 
 
 def _manifest(cell: Path) -> tuple[dict[str, Any], str | None]:
     """The manifest, or one that claims nothing with what is wrong with the one that is there."""
-    try:
-        return read_manifest(cell), None
-    except DamageError as error:
-        return {"complete": False}, str(error)
+    if reason := _proved(lambda: read_manifest(cell)):
+        return {"complete": False}, reason
+    return read_manifest(cell), None
 
 
-def _committed(cell: Path) -> dict[int, None]:
-    """The segments that an unfinished cell has records of."""
-    records = (cell / "segments").glob("*.json")
-    return dict.fromkeys(sorted(int(path.stem) for path in records if path.stem.isdigit()))
+def _expected(cell: Path, manifest: Mapping[str, Any]) -> dict[int, Any]:
+    """Segments that should be whole → their records in the manifest, which an unfinished cell has
+    none of."""
+    if manifest["complete"]:
+        return dict(enumerate(manifest["segments"]))
+    numbers = {int(p.stem) for p in (cell / "segments").glob("*.json") if p.stem.isdecimal()}
+    if "num_members" in manifest:
+        numbers &= set(range(len(segment_rows(manifest))))
+    return dict.fromkeys(sorted(numbers))
 
 
-def _damage(path: Path, expected: dict[str, Any] | None) -> str | None:
-    """What is wrong with a segment, whose record a complete cell's manifest repeats."""
-    if not record_path(path).exists():
-        return f"{path} is damaged: its record is missing"
-    try:
-        record = read_json(record_path(path))
-        if expected is not None and record != expected:
-            return f"{record_path(path)} is damaged: not the record in the manifest"
-        load_tree(path, record)
-    except DamageError as error:
-        return str(error)
-    return None
+def _damage(path: Path, expected: Mapping[str, Any] | None) -> str | None:
+    """What is wrong with a segment; in a complete cell the manifest has its record."""
+    return _proved(lambda: load_tree(path, read_record(path) if expected is None else expected))
 
 
-def _lost_members(cell: Path, manifest: dict[str, Any]) -> str | None:
-    try:
-        read_members(cell, manifest)
-    except DamageError as error:
-        return str(error)
-    return None
+def _proved(read_fn: Callable[[], Any]) -> str | None:
+    """The damage that two readings both find, in a line; None where one of them finds none."""
+    for _ in range(2):
+        try:
+            read_fn()
+            return None
+        except DamageError as error:
+            reason = str(error)
+    return reason
 
 
-def _clean(cell: Path) -> None:
-    """Removes what does not count: temporary files, and checkpoints without a record."""
-    segments = cell / "segments"
+def _repair(cell, manifest, records, damaged, lost) -> None:
+    if damaged and manifest["complete"]:
+        opened = {k: v for k, v in manifest.items() if k not in ("segments", "shapes")}
+        write_manifest(cell, {**opened, "complete": False})
+    for number, record in records.items():
+        if record is not None and number not in damaged:
+            _restore_record(segment_path(cell, number), record)
+    spoilt = [part for n in damaged for part in checkpoint_parts(segment_path(cell, n))]
+    if lost:
+        known = "num_members" in manifest
+        spoilt.append(cell / ("members.parquet" if known else "manifest.json"))
+    if spoilt := spoilt + _interrupted(cell, manifest):
+        set_aside(cell, *spoilt)
     discard_leftovers(cell)
-    discard_leftovers(segments)
-    for path in segments.iterdir() if segments.exists() else ():
-        if path.is_dir() and not record_path(path).exists():
-            remove(path)
+    discard_leftovers(cell / "segments")
+
+
+def _restore_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Writes the record of a whole segment again where it is not what the manifest repeats."""
+    if is_missing(record_path(path)) or _proved(lambda: read_record(path)):
+        write_atomically(record_path(path), lambda p: p.write_text(json_text(record)))
+
+
+def _interrupted(cell: Path, manifest: Mapping[str, Any]) -> list[Path]:
+    """Segments whose writing was interrupted before there was a record."""
+    rows = segment_rows(manifest) if "num_members" in manifest else ()
+    paths = [segment_path(cell, number) for number in range(len(rows))]
+    return [path for path in paths if is_missing(record_path(path)) and not is_missing(path)]

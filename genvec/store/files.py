@@ -1,23 +1,27 @@
-"""Small files: JSON, JSON lines, tables and arrays, each written whole or not at all."""
+"""Small files: JSON, JSON lines, tables and arrays, each written whole or not at all.
 
-import hashlib
+Each has its SHA-256 beside it (see `genvec.store.sums`) and is held against it when it is read,
+except where the writer says that the file is for somebody else: `sums=False`.
+"""
+
+import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from genvec.store.atomic import StoreError, read_error, write_atomically
+from genvec.store.atomic import write_atomically
+from genvec.store.errors import naming_parse_errors
+from genvec.store.sums import read_bytes, write_known
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, sums: bool = True) -> None:
     """Strict JSON: numpy numbers become plain ones, and what is not finite becomes null."""
-    text = json_text(value)
-    write_atomically(path, lambda p: p.write_text(text))
+    _write(path, json_text(value).encode(), sums)
 
 
 def json_text(value: Any, indent: int | None = 2) -> str:
@@ -39,61 +43,63 @@ def _plain(value: Any) -> Any:
 
 def read_json(path: Path) -> Any:
     """What `write_json` wrote."""
-    with _naming(path):
-        return json.loads(path.read_text())
+    content = read_bytes(path)
+    with naming_parse_errors(path):
+        return json.loads(content)
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """One strict JSON object a line."""
     text = "".join(json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows)
-    write_atomically(path, lambda p: p.write_text(text))
+    _write(path, text.encode(), True)
 
 
 def read_jsonl(path: Path) -> pd.DataFrame:
     """What `write_jsonl` wrote, a row a line."""
-    with _naming(path):
-        return pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
+    content = read_bytes(path)
+    with naming_parse_errors(path):
+        return pd.DataFrame([json.loads(line) for line in content.splitlines()])
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
+def write_table(path: Path, table: pd.DataFrame, *, sums: bool = True) -> None:
     """Parquet, without the index."""
-    write_atomically(path, lambda p: table.to_parquet(p, index=False))
+    _write(path, table_bytes(table), sums)
+
+
+def table_bytes(table: pd.DataFrame) -> bytes:
+    """What `write_table` writes."""
+    content = io.BytesIO()
+    table.to_parquet(content, index=False)
+    return content.getvalue()
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """What `write_table` wrote."""
-    with _naming(path):
-        return pd.read_parquet(path)
+    return parse_table(path, read_bytes(path))
+
+
+def parse_table(path: Path, content: bytes) -> pd.DataFrame:
+    """A table from the bytes that were read from `path`."""
+    with naming_parse_errors(path):
+        return pd.read_parquet(io.BytesIO(content))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Plain arrays as `.npz`; nothing pickled."""
-
-    def write_fn(temporary):
-        with open(temporary, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-
-    write_atomically(path, write_fn)
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    _write(path, content.getvalue(), True)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """What `write_arrays` wrote."""
-    with _naming(path), np.load(path, allow_pickle=False) as arrays:
+    content = read_bytes(path)
+    with naming_parse_errors(path), np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays)
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with _naming(path):
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """What goes wrong while reading becomes one line that names the file."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise StoreError(f"{path} does not exist; the stage that writes it has not run") from error
-    except Exception as error:  # each format has its own kinds
-        raise read_error(path, error) from error
+def _write(path: Path, content: bytes, sums: bool) -> None:
+    if sums:
+        write_known(path, content)
+    else:
+        write_atomically(path, lambda temporary: temporary.write_bytes(content))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from genvec.store.atomic import StoreError, naming_write_errors
+from genvec.store.errors import StoreError, naming_write_errors
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genvec.store.atomic import StoreError
+from genvec.store.errors import StoreError
 from genvec.store.files import read_json, write_json
 
 

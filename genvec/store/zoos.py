@@ -7,14 +7,16 @@ A zoo of format version 1 is one cell that lies in the zoo's folder itself.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 
 from genvec import trees
-from genvec.store.atomic import DamageError, StoreError
+from genvec.store.atomic import set_aside
 from genvec.store.cells import (
     FORMAT_VERSION,
     read_manifest,
@@ -25,11 +27,13 @@ from genvec.store.cells import (
     segment_rows,
 )
 from genvec.store.checkpoints import load_tree
+from genvec.store.errors import DamageError, StoreError, is_missing
 from genvec.store.files import write_json
 from genvec.types import Zoo
 
 # "sum": the third members of composition triplets; "unseen": of mixtures with held-out classes
 SPLITS = ("train", "val", "test", "sum", "unseen")
+CELL_NAME = re.compile(r"\w[\w.-]*")  # of a folder, and of none elsewhere
 
 
 def create_zoo(path: Path, cells: Sequence[str]) -> None:
@@ -45,8 +49,9 @@ def create_zoo(path: Path, cells: Sequence[str]) -> None:
       ValueError: a name that is none for a folder, or one that stands there twice.
     """
     for name in cells:
-        if not re.fullmatch(r"\w[\w.-]*", name) or list(cells).count(name) > 1:
+        if not CELL_NAME.fullmatch(name) or list(cells).count(name) > 1:
             raise ValueError(f"cell {name!r}: names are letters, digits, '_', '-', each once")
+    path = Path(path).absolute()
     there = _cells_there(path)
     if not there:
         header = {"format_version": FORMAT_VERSION, "cells": list(cells)}
@@ -54,34 +59,46 @@ def create_zoo(path: Path, cells: Sequence[str]) -> None:
     elif set(there) != set(cells):
         raise StoreError(
             f"{path} has the cells {', '.join(there)}, not {', '.join(cells)}; "
-            "choose another --workdir"
+            "choose another folder"
         )
 
 
 def _cells_there(path: Path) -> list[str]:
-    """Names of the zoo's cells; none where it has yet to be made, or its list is damaged."""
-    if not (path / "manifest.json").exists():
+    """Names of the zoo's cells; none where it has yet to be made, or its list was damaged and is
+    moved away."""
+    manifest = path / "manifest.json"
+    if is_missing(manifest):
         return []
-    try:
-        return list(cell_paths(path))
-    except DamageError:
-        if (path / "segments").exists():  # of version 1: the manifest is more than a list
-            raise
-        return []
+    for _ in range(2):
+        try:
+            return list(cell_paths(path))
+        except DamageError:
+            if not is_missing(path / "segments"):  # of version 1: the manifest is more than a list
+                raise
+    set_aside(path, manifest)
+    return []
 
 
-def cell_paths(path: Path) -> dict[str, Path]:
+def cell_paths(path: str | Path) -> dict[str, Path]:
     """Name of each cell → its folder, in order.
 
     A folder that is a cell itself, as a zoo of version 1 is, is named after its family.
 
     Raises:
+      DamageError: a name in the manifest is none for a folder in the zoo's.
       StoreError: there is no zoo, or it is of a newer format version.
     """
+    path = Path(path).absolute()
     header = read_versioned(path)
-    if "cells" in header:
-        return {name: path / name for name in header["cells"]}
-    return {read_manifest(path).get("family", path.name): path}
+    names = header.get("cells")
+    if names is None:
+        names = [read_manifest(path).get("family", path.name)]
+    if not isinstance(names, list) or not names or len(set(map(str, names))) < len(names):
+        raise DamageError(f"{path / 'manifest.json'} is damaged: its cells are {names!r}")
+    for name in names:
+        if not isinstance(name, str) or not CELL_NAME.fullmatch(name):
+            raise DamageError(f"{path / 'manifest.json'} is damaged: a cell is called {name!r}")
+    return {name: path / name for name in names} if "cells" in header else {names[0]: path}
 
 
 def load_zoo(
@@ -96,7 +113,8 @@ def load_zoo(
     Args:
       path: the zoo's folder, such as `runs/digits/zoo`, or that of a cell.
       split: one of `SPLITS`, or several of them; all by default.
-      members: indices of the members wanted; all by default. With `split`, those in both.
+      members: what is wanted, in the order given and as often as given: indices, or a mask [N]; all
+        by default. With `split`, those of them in the split.
       finite_only: leave out members that diverged; they are kept, and flagged, by default.
       cell: its name; not needed where there is one only.
 
@@ -106,6 +124,7 @@ def load_zoo(
 
     Raises:
       StoreError: the zoo is missing, unfinished, damaged or of a newer format version.
+      TypeError: members that are neither indices nor a mask.
       ValueError: an unknown cell or split, or members that the cell does not have.
     """
     path = Path(path).absolute()
@@ -143,17 +162,33 @@ def _load_cell(cell: Path, split, members, finite_only) -> Zoo:
     if not len(rows):
         raise ValueError(f"no member of {cell} is asked for: split={split!r}, members={members!r}")
 
+    in_order, place = np.unique(rows, return_inverse=True)
+
     def parts() -> Iterator[dict]:
         for number, segment in enumerate(segment_rows(manifest)):
-            inside = rows[(rows >= segment.start) & (rows < segment.stop)]
+            inside = in_order[(in_order >= segment.start) & (in_order < segment.stop)]
             if len(inside):
-                with _mended_by("train the damaged segment again"):
-                    tree = load_tree(segment_path(cell, number), manifest["segments"][number])
-                wanted = {"params": tree["params"], "state": tree.get("state", {})}
-                yield trees.take(wanted, inside - segment.start)
+                yield trees.take(_load_segment(cell, manifest, number), inside - segment.start)
 
-    whole = trees.gather(parts(), len(rows))
+    whole = trees.gather(parts(), len(in_order))
+    if len(in_order) < len(rows) or np.any(np.diff(rows) < 0):
+        whole = trees.take(whole, place)
     return Zoo(whole["params"], whole["state"], table.iloc[rows].reset_index(drop=True), manifest)
+
+
+def _load_segment(cell: Path, manifest: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Parameters and state of the members of one segment."""
+    path, rows = segment_path(cell, number), segment_rows(manifest)[number]
+    with _mended_by("train the damaged segment again"):
+        tree = load_tree(path, manifest["segments"][number])
+        wanted = {"params": tree.get("params"), "state": tree.get("state", {})}
+        lengths = {len(leaf) if leaf.ndim else 0 for leaf in jax.tree.leaves(wanted)}
+        if wanted["params"] is None or lengths != {rows.stop - rows.start}:
+            raise DamageError(
+                f"{path} is damaged: its record is of {lengths or 'no'} members, not of "
+                f"{rows.stop - rows.start}"
+            )
+    return wanted
 
 
 @contextmanager
@@ -172,11 +207,24 @@ def _select(table, split, members, finite_only) -> np.ndarray:
     if unknown := set(wanted) - set(SPLITS):
         raise ValueError(f"unknown split {sorted(unknown)}; known: {', '.join(SPLITS)}")
     keep = table["split"].isin(wanted).to_numpy(copy=True)
-    if members is not None:
-        members = np.asarray(members)
-        if outside := [int(m) for m in members if not 0 <= m < len(table)]:
-            raise ValueError(f"members {outside} are not in 0..{len(table) - 1}")
-        keep &= np.isin(np.arange(len(table)), members)
     if finite_only:
         keep &= table["finite"].to_numpy(bool)
-    return np.flatnonzero(keep)
+    rows = np.arange(len(table)) if members is None else _indices(members, len(table))
+    return rows[keep[rows]]
+
+
+def _indices(members: Any, num: int) -> np.ndarray:
+    """Indices or a mask [N] → int indices, in their order and with their repeats."""
+    members = np.asarray(members)
+    if members.ndim == 1 and members.dtype == bool:
+        if len(members) != num:
+            raise ValueError(f"members is a mask of {len(members)}, the cell has {num} members")
+        return np.flatnonzero(members)
+    if members.ndim != 1 or (members.dtype.kind not in "iu" and members.size):
+        raise TypeError(
+            f"members is an array {members.dtype}{list(members.shape)}; give indices in "
+            f"0..{num - 1}, such as [5, 3], or a mask of {num} booleans"
+        )
+    if outside := [int(m) for m in members if not 0 <= m < num]:
+        raise ValueError(f"members {outside} are not in 0..{num - 1}")
+    return members.astype(np.int64)
