@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from experiments.common import bar, clock, stream
+from experiments.done import is_done
 from experiments.environment import environment
 from experiments.setup import check, chosen_classes, unseen_classes
 from experiments.start import main
@@ -29,14 +30,13 @@ from genvec.store import (
     discard_tree,
     load_tree,
     read_json,
-    record_path,
     save_tree,
     write_json,
 )
 
 
 def run_stage(config, run) -> None:
-    if run.classes.exists():
+    if _is_done(config, run):
         return
     dataset = check(config).dataset
     with clock(run, "classes"):
@@ -66,9 +66,16 @@ def run_stage(config, run) -> None:
         )
 
 
+def _is_done(config, run) -> bool:
+    """Whether the classes are chosen and the classifiers there that later stages load."""
+    role = "counter" if "counter" in config.classifiers else "chooser"
+    chosen = is_done(run, run.classes, complete=lambda found: "classes" in found)
+    return chosen and is_done(run, run.classifiers / role, load_tree)
+
+
 def _trained(config, role, run, dataset):
     """A classifier, trained unless it is on disk, and its accuracy on held-out images."""
-    if not record_path(run.classifiers / role).exists():
+    if not is_done(run, run.classifiers / role, load_tree):
         _train(config, role, run, dataset)
     classifier = _load(config, role, run, len(dataset.class_names))
     logits = predict(classifier, dataset.heldout_images)
@@ -79,7 +86,7 @@ def _train(config, role, run, dataset):
     entry = config.classifiers[role]
     network = CLASSIFIERS[entry.network](len(dataset.class_names), **entry.args)
     with bar(entry.train.num_steps, f"classifier {role}", "step") as progress:
-        unfinished = Unfinished(run.classifiers / f"{role}_unfinished", progress)
+        unfinished = Unfinished(run, run.classifiers / f"{role}_unfinished", progress)
         classifier = train_classifier(
             jax.random.fold_in(stream(config, "classes"), sorted(CLASSIFIERS).index(entry.network)),
             dataset.images,

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from experiments.done import read_done
 from genvec.mixtures import MixtureData, group_by_class
 from genvec.store import RunFolder, read_json, write_json
 from genvec.types import Dataset
@@ -43,7 +44,7 @@ def clock(run: RunFolder, stage: str) -> Iterator[None]:
     try:
         yield
     finally:
-        timings = read_json(run.timings) if run.timings.exists() else {}
+        timings = read_done(run, run.timings)
         timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start
         write_json(run.timings, timings)
 

@@ -134,7 +134,7 @@ def main() -> None:
     asked = flags.FLAGS
     table, name = embed_zoo(asked.zoo, asked.run, asked.encoder, asked.cell)
     out = Path(asked.out or Path(asked.zoo).absolute().parent / "embeddings.parquet")
-    write_table(out, table)
+    write_table(out, table, sums=False)
     print(f"{len(table)} members by {name}: {out}")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.common import DecodingBar, bar, clock, stream
+from experiments.done import is_done
 from experiments.environment import environment
 from experiments.setup import named_section, positive
 from experiments.start import main
@@ -43,8 +44,9 @@ from genvec.report import collections_table, write_collections
 from genvec.store import (
     discard_tree,
     load_tree,
+    read_arrays,
     read_json,
-    record_path,
+    read_table,
     save_tree,
     write_arrays,
     write_json,
@@ -66,10 +68,10 @@ class Setup(NamedTuple):
 
 def run_stage(config, run) -> None:
     setup = check(config)
-    if not run.metrics.exists():
+    if not _is_done(run):
         for name in config.objectives:
             for seed in config.seeds:
-                if not record_path(_folder(run, name, seed)).exists():
+                if not is_done(run, _folder(run, name, seed), load_tree):
                     with clock(run, name):
                         _train(config, run, setup, name, seed)
         with clock(run, "evaluate"):
@@ -79,6 +81,15 @@ def run_stage(config, run) -> None:
     write_collections(run)
     print(collections_table(read_json(run.metrics)))
     print(f"\n{run.report}")
+
+
+def _is_done(run) -> bool:
+    """Whether all of the evaluation is there."""
+    others = ((run.path / "groups.npz", read_arrays), (run.path / "bounds.parquet", read_table))
+    return is_done(run, run.metrics) and all(
+        is_done(run, path, read_fn, complete=lambda found: len(found) > 0)
+        for path, read_fn in others
+    )
 
 
 def check(config) -> Setup:
@@ -130,7 +141,7 @@ def _folder(run, name: str, seed: int):
 def _train(config, run, setup: Setup, name: str, seed: int) -> None:
     entry, folder = config.objectives[name], _folder(run, name, seed)
     with bar(entry.train.steps, f"{name} seed {seed}", "step") as progress:
-        unfinished = Unfinished(folder.parent / "unfinished", progress)
+        unfinished = Unfinished(run, folder.parent / "unfinished", progress)
         encoder = train_objects(
             jax.random.fold_in(stream(config, "collections"), seed),
             setup.network,

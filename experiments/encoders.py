@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.classes import load_counter
 from experiments.common import bar, clock, mixture_data, stream
+from experiments.done import is_done
 from experiments.setup import check, encoder_name, learning_rates, make_encoder
 from experiments.start import main
 from genvec import classes, trees
@@ -23,7 +24,7 @@ from genvec.represent import (
     normaliser_to_tree,
     represent,
 )
-from genvec.store import load_zoo, read_jsonl, record_path, save_tree, write_jsonl
+from genvec.store import load_tree, load_zoo, read_jsonl, save_tree, write_jsonl
 from genvec.symmetry import augment
 from genvec.train import Examples, TrainedEncoder, train_encoder
 
@@ -33,7 +34,7 @@ def run_stage(config, run) -> None:
         (entry, seed)
         for entry in config.encoders.values()
         for seed in entry.seeds
-        if not record_path(seed_folder(run, entry, seed) / "trained").exists()
+        if not _is_trained(run, seed_folder(run, entry, seed))
     ]
     if not pending:
         return
@@ -46,6 +47,13 @@ def run_stage(config, run) -> None:
             for entry, seed in jobs:
                 _train(config, run, setup, entry, seed, inputs)
             del inputs  # before the next are made: they may be as large
+
+
+def _is_trained(run, folder) -> bool:
+    """Whether an encoder and the log of its training are there."""
+    return is_done(run, folder / "trained", load_tree) and is_done(
+        run, folder / "log.jsonl", read_jsonl, complete=lambda log: len(log) > 0
+    )
 
 
 def _what_is_read(job) -> tuple[str, float]:

@@ -10,19 +10,33 @@ from pathlib import Path
 
 import jax
 
+import genvec
 from experiments.cells import PACKAGES
 
 
-def _commit() -> str:
-    git = ["git", "rev-parse", "--short=12", "HEAD"]
+def commit_of(folder: Path) -> str:
+    """The commit of the repository whose files lie in `folder`, "-dirty" where they were changed.
+
+    "unknown" where the folder is in none, or only ignored or not added there, as an installed
+    package in a virtual environment within another repository is.
+    """
     try:
-        result = subprocess.run(git, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+        if not _git(folder, "ls-files", "."):
+            return "unknown"
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", ".", *CODE)
+        return _git(folder, "rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return result.stdout.strip() or "unknown"
 
 
-COMMIT = _commit()  # of the code that was loaded, whatever is committed while it runs
+def _git(folder: Path, *args: str) -> str:
+    command = ["git", "-C", str(folder), *args]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+CODE = ("../experiments", "../configs")  # what numbers come from, beside the package
+# of the code that was loaded, whatever is committed while it runs, and wherever it is called from
+COMMIT = commit_of(Path(genvec.__file__).parent)
 
 
 def environment() -> dict[str, str]:

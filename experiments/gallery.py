@@ -13,6 +13,7 @@ import numpy as np
 from experiments import latents
 from experiments.classes import load_counter
 from experiments.common import bar, clock, mixture_data, stream
+from experiments.done import is_done
 from experiments.encoders import mixtures
 from experiments.latents import to_bytes
 from experiments.setup import Cell, check
@@ -23,7 +24,7 @@ from genvec.mixtures import MixtureData, draw_batch
 from genvec.quality import mode_coverage
 from genvec.registry import lookup
 from genvec.report import write_gallery
-from genvec.store import cell_paths, load_zoo, read_json, read_table, write_arrays
+from genvec.store import cell_paths, load_zoo, read_arrays, read_json, read_members, write_arrays
 from genvec.zoo import Plan, chunk_runner, member_inputs
 
 CORNERS = 4  # classes of which the purest member is shown
@@ -31,7 +32,7 @@ CORNERS = 4  # classes of which the purest member is shown
 
 def run_stage(config, run) -> None:
     """Writes `<picture>/<array>` to `run.gallery`; `genvec.report.write_gallery` shows it."""
-    if run.gallery.exists():
+    if is_done(run, run.gallery, read_arrays):
         return
     setup, names = check(config), read_json(run.classes)["classes"]
     settings = config.gallery
@@ -72,7 +73,7 @@ def draw_samples(config, run, setup, data: MixtureData, key, on_cell) -> dict[st
     num = config.gallery.num_samples
     common = min(cell.settings.members or config.mixtures.num for cell in setup.cells.values())
     test = setup.split.test[setup.split.test < common]
-    first = read_table(cell_paths(run.zoo)[next(iter(setup.cells))] / "members.parquet")
+    first = read_members(cell_paths(run.zoo)[next(iter(setup.cells))])
     proportions = mixtures(first.set_index("member").loc[test])
     rows = spread_out(proportions)
     members, proportions = test[rows], proportions[rows]
@@ -126,7 +127,7 @@ def loss_curves(run, cells: Mapping[str, Cell]) -> dict[str, np.ndarray]:
     """Of each adversarial cell and player: the 5, 50 and 95 % quantiles [3, points]."""
     curves = {}
     for name in adversarial(cells):
-        table = read_table(cell_paths(run.zoo)[name] / "members.parquet")
+        table = read_members(cell_paths(run.zoo)[name])
         table = table[table["finite"].astype(bool)]
         for player in cells[name].family.players:
             rows = np.array(table[f"{player.name}_loss_curve"].tolist())

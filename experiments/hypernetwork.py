@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments.classes import load_counter
 from experiments.common import clock, mixture_data, stream
+from experiments.done import is_done
 from experiments.encoders import mixtures
 from experiments.setup import check
 from experiments.start import main
@@ -27,7 +28,7 @@ NUM_SAMPLES = 2_000  # of each member, to count its classes
 
 def run_stage(config, run) -> None:
     """Writes the mean ELBO in nats and the error of the class shares, written and trained."""
-    if run.hypernetwork.exists():
+    if is_done(run, run.hypernetwork):
         return
     setup = check(config)
     target, settings = setup.cells["vae"].family, config.hypernetwork

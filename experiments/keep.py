@@ -27,7 +27,7 @@ def main(out: Path, source: Path, *matched: Path) -> None:
         }
     if every:
         kept["retrieval_environments"] = [metrics["environment"] for metrics in every]
-    write_json(out, kept)
+    write_json(out, kept, sums=False)
 
 
 def _measured(path: Path) -> dict[str, Any]:

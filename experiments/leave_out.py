@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.common import bar, clock, stream
+from experiments.done import is_done
 from experiments.encoders import mixtures
 from experiments.setup import check
 from experiments.start import main
@@ -63,7 +64,7 @@ class Folds(NamedTuple):
 
 def run_stage(config, run) -> None:
     """Writes cell → its angle left out, and seen: the mean over the folds that it is taught in."""
-    if run.leave_out.exists():
+    if is_done(run, run.leave_out):
         return
     with clock(run, "leave_out"):
         cells = _read(check(config), run)

@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.classes import load_counter
 from experiments.common import bar, chunks, clock, mixture_data, stream
+from experiments.done import is_done
 from experiments.encoders import mixtures
 from experiments.setup import check
 from experiments.start import main
@@ -22,7 +23,7 @@ NEIGHBOURS = 256  # samples that precision and recall compare: all pairs of them
 
 def run_stage(config, run) -> None:
     """Writes cell → metric → the median and, of mode coverage, the share of members above 0.95."""
-    if run.quality.exists():
+    if is_done(run, run.quality):
         return
     setup, data = check(config), mixture_data(check(config).dataset, run)
     classifier = load_counter(config, run)

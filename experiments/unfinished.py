@@ -7,7 +7,8 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from genvec.store import load_tree, record_path, save_tree
+from experiments.done import is_done
+from genvec.store import RunFolder, load_tree, save_tree
 
 SAVE_EVERY = 60.0  # seconds of training that an interruption can cost
 
@@ -15,11 +16,12 @@ SAVE_EVERY = 60.0  # seconds of training that an interruption can cost
 class Unfinished:
     """`resume` and `on_step` of a training whose state is a NamedTuple with a `step`."""
 
-    def __init__(self, path: Path, progress: tqdm):
-        self.path, self.progress, self.saved = path, progress, time.monotonic()
+    def __init__(self, run: RunFolder, path: Path, progress: tqdm):
+        self.run, self.path = run, path
+        self.progress, self.saved = progress, time.monotonic()
 
     def resume(self, start: Any) -> Any:
-        if not record_path(self.path).exists():
+        if not is_done(self.run, self.path, load_tree):
             return start
         leaves = [leaf for _, leaf in sorted(load_tree(self.path).items())]
         training = jax.tree.unflatten(jax.tree.structure(start), leaves)

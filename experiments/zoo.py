@@ -14,6 +14,7 @@ from absl import flags
 
 from experiments.cells import manifest, members_table, prepare
 from experiments.common import bar, clock, mixture_data, stream
+from experiments.done import read_done
 from experiments.processes import agree, is_first, wait_until
 from experiments.setup import check, unseen_classes
 from experiments.start import main
@@ -139,7 +140,7 @@ def _train(run, name, cell, inputs, data, segments) -> None:
 
 def _record(run, name, rows, seconds) -> None:
     """How long the first segment took this process, compilation included."""
-    speed = read_json(run.speed) if run.speed.exists() else {}
+    speed = read_done(run, run.speed)
     write_json(run.speed, {**speed, name: {"members": rows.stop - rows.start, "seconds": seconds}})
 
 

@@ -306,7 +306,7 @@ def test_a_lock_dies_with_its_owner_and_not_before(tmp_path):
     assert owner.stdout is not None
     child = int(owner.stdout.readline())
     try:
-        message = f"in use by process {owner.pid} on .*; wait for it or choose another --workdir"
+        message = f"in use by process {owner.pid} on .*; wait for it or choose another folder"
         with pytest.raises(StoreError, match=message), store.lock_folder(tmp_path):
             pass
         owner.send_signal(signal.SIGKILL)

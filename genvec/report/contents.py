@@ -14,6 +14,8 @@ from genvec.store import (
     read_arrays,
     read_json,
     read_jsonl,
+    read_manifest,
+    read_members,
     read_table,
 )
 
@@ -63,7 +65,8 @@ def read_contents(run: RunFolder) -> Contents:
     config = _read(run.config, read_json, {})
     cells = cell_paths(run.zoo)  # of several, the one whose members the encoders read
     cell = cells.get(config.get("cell", ""), next(iter(cells.values())))
-    members = read_table(cell / "members.parquet").set_index("member").sort_index()
+    manifest = read_manifest(cell)
+    members = read_members(cell, manifest).set_index("member")
     classes = _read(run.classes, read_json, {})
     columns = [c.removeprefix("mixture_") for c in members.columns if c.startswith("mixture_")]
     names = [str(name) for name in classes.get("classes", columns)]
@@ -80,7 +83,7 @@ def read_contents(run: RunFolder) -> Contents:
         name=run.path.name,
         config=config,
         classes=classes,
-        manifest=_read(cell / "manifest.json", read_json, {}),
+        manifest=manifest,
         metrics=metrics,
         members=members,
         class_names=tuple(names),

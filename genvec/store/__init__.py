@@ -11,7 +11,7 @@ from genvec.store.cells import (
     write_segment,
 )
 from genvec.store.checkpoints import discard_tree, is_saved, load_tree, record_path, save_tree
-from genvec.store.damage import verify_cell
+from genvec.store.damage import retire, verify_cell
 from genvec.store.errors import DamageError, StoreError, is_missing
 from genvec.store.files import (
     read_arrays,
@@ -24,7 +24,7 @@ from genvec.store.files import (
     write_table,
 )
 from genvec.store.locks import lock_folder
-from genvec.store.runs import RunFolder, claim_run
+from genvec.store.runs import RunFolder, claim_run, differences
 from genvec.store.zoos import cell_paths, create_zoo, load_cells, load_zoo
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "complete_cell",
     "create_cell",
     "create_zoo",
+    "differences",
     "discard_tree",
     "is_missing",
     "is_saved",
@@ -51,6 +52,7 @@ __all__ = [
     "read_members",
     "read_table",
     "record_path",
+    "retire",
     "save_tree",
     "segment_rows",
     "set_aside",

@@ -59,6 +59,18 @@ def verify_cell(cell: str | os.PathLike, *, repair: bool = False) -> dict[int, s
     return ({MEMBERS: lost} if lost else {}) | damaged
 
 
+def retire(root: Path, path: Path, read_fn: Callable[[Path], Any]) -> str | None:
+    """Moves a file or a checkpoint away (see `set_aside`) where `read_fn(path)` finds it damaged,
+    twice; so that it counts as not there, and can be made again.
+
+    Returns:
+      What is wrong with it and where it is now, in a line; None where it is whole.
+    """
+    if reason := _proved(lambda: read_fn(path)):
+        return f"{reason}; moved to {set_aside(root, *checkpoint_parts(path))}"
+    return None
+
+
 def _manifest(cell: Path) -> tuple[dict[str, Any], str | None]:
     """The manifest, or one that claims nothing with what is wrong with the one that is there."""
     if reason := _proved(lambda: read_manifest(cell)):

@@ -39,7 +39,7 @@ def _take(path: Path, descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise StoreError(
-            f"{path} is in use by {_owner(descriptor)}; wait for it or choose another --workdir"
+            f"{path} is in use by {_owner(descriptor)}; wait for it or choose another folder"
         ) from error
     owner = {
         "host": socket.gethostname(),

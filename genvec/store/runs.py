@@ -32,7 +32,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genvec.store.errors import StoreError
+from genvec.store.errors import StoreError, is_missing
 from genvec.store.files import read_json, write_json
 
 
@@ -59,6 +59,11 @@ class RunFolder:
         self.gallery = self.path / "gallery.npz"
         self.gallery_page = self.path / "gallery.html"
 
+    def results(self) -> tuple[Path, ...]:
+        """What the stages write that does not tell by itself of which config it is."""
+        files = (self.classes, self.controls, self.metrics, self.quality, self.leave_out)
+        return (*files, self.hypernetwork, self.classifiers, self.encoders, self.matching)
+
     def of_cell(self, name: str) -> "RunFolder":
         """The folder for what is made of one cell of this run; classes and zoo are the run's."""
         folder = RunFolder(self.path / "cells" / name)
@@ -78,27 +83,39 @@ class RunFolder:
 def claim_run(run: RunFolder, config: Mapping[str, Any]) -> None:
     """Writes the config into a new run folder, or holds it against the one already there.
 
+    A folder without a config may hold nothing but a zoo, which tells itself what it is.
+
     Raises:
-      StoreError: the folder was made by another config; the message shows what differs.
+      StoreError: the folder was made by another config, and the message shows what differs; or
+        nobody can tell by which.
     """
-    if not run.config.exists():
+    if is_missing(run.config):
+        if orphans := [path.name for path in run.results() if not is_missing(path)]:
+            raise StoreError(
+                f"{run.path} holds {', '.join(orphans)}, but no config.json that tells of what; "
+                "choose another folder, into which its zoo/ may be copied"
+            )
         write_json(run.config, config)
         return
-    before, now = _leaves(read_json(run.config)), _leaves(config)
-    changed = [
-        f"  {name}: {before.get(name, 'absent')} in the folder, {now.get(name, 'absent')} now"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    ]
-    if changed:
+    if changed := differences(read_json(run.config), config):
         raise StoreError(
-            f"{run.path} was made by another config; choose another --workdir or undo:\n"
-            + "\n".join(changed)
+            f"{run.path} was made by another config; choose another folder or undo:\n"
+            + "\n".join(f"  {line}" for line in changed)
         )
 
 
+def differences(before: Any, now: Any) -> list[str]:
+    """Where two nested configs differ, a line a setting; tuples equal lists."""
+    before, now = _leaves(before), _leaves(now)
+    return [
+        f"{name}: {before.get(name, 'absent')} in the folder, {now.get(name, 'absent')} now"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+
+
 def _leaves(value: Any, name: str = "") -> dict[str, str]:
-    """Nested config → flat name → JSON text, so that tuples equal lists."""
+    """Nested config → flat name → JSON text."""
     if isinstance(value, Mapping) and value:
         parts = [
             _leaves(item, f"{name}.{key}" if name else str(key)) for key, item in value.items()
