@@ -23,7 +23,7 @@ def commit_of(folder: Path) -> str:
     try:
         if not _git(folder, "ls-files", "."):
             return "unknown"
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", ".", *CODE)
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", *CODE)
         return _git(folder, "rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -34,7 +34,7 @@ def _git(folder: Path, *args: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-CODE = ("../experiments", "../configs")  # what numbers come from, beside the package
+CODE = (":/genvec", ":/experiments", ":/configs")  # what numbers come from, in a repository
 # of the code that was loaded, whatever is committed while it runs, and wherever it is called from
 COMMIT = commit_of(Path(genvec.__file__).parent)
 
