@@ -6,6 +6,8 @@ manifest.json       format version, family and its architecture, symmetry spec, 
 members.parquet     a row a member: split, mixture, hyper-parameters; its metrics once complete
 segments/00000/     Orbax: params, state and metrics of consecutive members, leading axis n
 segments/00000.json its record; a segment without one was interrupted and is trained again
+segments/.00000.sha256  SHA-256 of its files and its record
+damaged/<time>/     what was damaged, each file where it lay, before it was made again
 """
 
 import hashlib

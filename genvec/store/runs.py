@@ -24,6 +24,8 @@ groups.npz                  of collections: vectors and drawings of the groups n
 bounds.parquet              of collections: every bound on pairs of groups
 gallery.npz                 pictures of all families, as arrays
 gallery.html                the same to look at
+damaged/<time>/             what was damaged, each file where it lay, before it was made again
+.<name>.sha256              beside each of these files: its SHA-256 (see `genvec.store.sums`)
 """
 
 import json
