@@ -9,6 +9,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
 from genvec.geometry import angle_deg, to_simplex, to_sphere
+from genvec.keys import random_cycle
 
 MAX_PAIRS = 2_000_000  # beyond (2,000 members) a drawn subset: rank correlation to ± 0.001
 LABEL_GRID = np.unique(np.geomspace(1, 1e6, 73).round().astype(int))  # 12 a decade
@@ -163,10 +164,7 @@ def composition(predictions: Predictions, curve: LeakCurve, seed: int) -> dict[s
 
 def strangers(parts: np.ndarray, seed: int) -> np.ndarray:
     """Rows [R, ..] in a random cycle by the seed: none keeps its place, R ≥ 2."""
-    order = np.random.default_rng(seed).permutation(len(parts))
-    moved = np.empty_like(parts)
-    moved[order] = parts[np.roll(order, 1)]
-    return moved
+    return parts[random_cycle(len(parts), seed)]
 
 
 EVALUATIONS: Mapping[str, Callable[[Predictions, LeakCurve, int], dict[str, float]]] = {

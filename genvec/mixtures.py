@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genvec.keys import fold_in_each
 from genvec.types import Batch, Dataset, Split
 
 
@@ -28,7 +29,7 @@ def to_unit(images: jax.Array) -> jax.Array:
 
 def sample_mixtures(key: jax.Array, num: int, num_classes: int, alpha: float) -> jax.Array:
     """Class proportions [num, K] from Dirichlet(alpha); row i depends on the key and i alone."""
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(num))
+    keys = fold_in_each(key, jnp.arange(num))
     return jax.vmap(lambda k: jax.random.dirichlet(k, jnp.full(num_classes, alpha)))(keys)
 
 
