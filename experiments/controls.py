@@ -15,9 +15,11 @@ from genvec import trees
 from genvec.controls import CONTROLS, FITTED_CONTROLS, Labelled, sampled_proportions
 from genvec.encoders import MessagePassing
 from genvec.evaluate import Predictions, distances, evaluate, leak_curve
+from genvec.keys import fold_in_each
 from genvec.networks import initialise
 from genvec.represent import RUNNING, fit_normaliser, represent
 from genvec.store import load_zoo, write_json
+from genvec.types import Zoo
 
 DISTANT = 500  # train members whose distances are evaluated: 124,750 pairs
 
@@ -29,7 +31,7 @@ def run_stage(config, run) -> None:
     with clock(run, "controls"):
         zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
         used = context(config, run, setup, zoo)
-        test = TestMembers(zoo.members, config.seed)
+        test = TestMembers(zoo, config.seed)
         inputs = {"constant": ("constant", partial(np.ones, (len(zoo.members), 1)), False)}
         for name in config.controls.features:
             label, control = FITTED_CONTROLS[name]
@@ -56,8 +58,9 @@ class TestMembers:
 
     __test__ = False  # not a test case
 
-    def __init__(self, members, seed: int):
-        self.mixtures, self.seed = mixtures(members), seed
+    def __init__(self, zoo: Zoo, seed: int):
+        members = zoo.members
+        self.mixtures, self.seed = mixtures(zoo), seed
         self.rows = {
             name: np.flatnonzero(members["split"] == name) for name in members["split"].unique()
         }
@@ -109,9 +112,9 @@ def _sampling(config, run, setup, zoo, test, num_samples: int) -> dict[str, dict
     )
     rows = test.rows["test"]
     asked = np.concatenate([calibration, val, rows])
-    keys = jax.vmap(partial(jax.random.fold_in, stream(config, "evaluate")))(asked)
+    members = zoo.members["member"].to_numpy()[asked]
     counts = sampled_proportions(
-        keys,
+        fold_in_each(stream(config, "evaluate"), members),
         trees.take(zoo.params, asked),
         trees.take(zoo.state, asked),
         sample=setup.family.sample,

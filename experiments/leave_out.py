@@ -92,7 +92,7 @@ def _read(setup, run) -> dict[str, Generators]:
         graphs = represent("graph", params, {}, _context(part.spec))
         split = members["split"].to_numpy()
         normaliser = fit_normaliser(trees.take(graphs, split == "train"), part.spec)
-        targets = to_sphere(mixtures(members))
+        targets = to_sphere(mixtures(zoo))
         member = members["member"].to_numpy()
         cells[name] = Generators(part, params, normaliser, targets, member, split)
     return cells

@@ -45,9 +45,9 @@ flags.DEFINE_bool("profile", False, "Write a trace of 20 training steps to WORKD
 
 def run_stage(config, run) -> None:
     setup, chosen = check(config), read_json(run.classes)
-    mixtures = _mixtures(config, setup.split, chosen["classes"])
+    mixtures = planned_mixtures(config, setup.split, chosen["classes"])
     inputs = {
-        name: _inputs(config, cell, mixtures[cell.members]) for name, cell in setup.cells.items()
+        name: inputs_of(config, cell, mixtures[cell.members]) for name, cell in setup.cells.items()
     }
     data = mixture_data(setup.dataset, run)
     with clock(run, "zoo") if is_first() else nullcontext():
@@ -64,7 +64,7 @@ def run_stage(config, run) -> None:
             _complete(run.zoo / name)
 
 
-def _mixtures(config, split, classes) -> np.ndarray:
+def planned_mixtures(config, split, classes) -> np.ndarray:
     """Of all members [N, K]: Dirichlet, then the triplets' unions, then those of unseen classes."""
     key, alpha = stream(config, "mixtures"), config.mixtures.alpha
     unseen = [classes.index(name) for name in unseen_classes(config)]
@@ -78,7 +78,7 @@ def _mixtures(config, split, classes) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _inputs(config, cell, mixtures) -> MemberInputs:
+def inputs_of(config, cell, mixtures) -> MemberInputs:
     hparams = cell.settings.hparams.to_dict()
     key = stream(config, "zoo")
     return member_inputs(key, mixtures, cell.family, init=cell.settings.init, hparams=hparams)
