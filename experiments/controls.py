@@ -71,10 +71,11 @@ class TestMembers:
     def metrics(self, embeddings: np.ndarray) -> dict[str, float]:
         """Every evaluation of embeddings [N, K], row by row as in the table."""
         rows = self.rows["test"]
-        triplets = None if self.triplets is None else embeddings[self.triplets]
-        return evaluate(
-            Predictions(embeddings[rows], self.mixtures[rows], triplets), self.curve, seed=self.seed
-        )
+        triplets = exact = None
+        if self.triplets is not None:
+            triplets, exact = embeddings[self.triplets], self.mixtures[self.triplets]
+        predictions = Predictions(embeddings[rows], self.mixtures[rows], triplets, exact)
+        return evaluate(predictions, self.curve, seed=self.seed)
 
     def train_distance_mae(self, embeddings: np.ndarray) -> float:
         """Of pairs of the first train members, to be held against that of test members."""
