@@ -106,37 +106,45 @@ def _untrained(config, zoo, setup, represented) -> np.ndarray:
 
 
 def _sampling(config, run, setup, zoo, test, num_samples: int) -> dict[str, dict[str, float]]:
-    """Counts of classified samples, raw, and calibrated on some train and val members."""
+    """Counts of classified samples, raw, and calibrated on train and val members.
+
+    Of a member that calibrates, `controls.calibration_samples` are counted where that is fewer. The
+    error of such counts flattens the calibration: better few samples of all members than many of
+    a few, but not too few (a share is off by up to ½ / √samples).
+    """
     classifier = load_counter(config, run)
-    calibration, val = (
-        test.rows[split][: config.controls.num_calibration] for split in ("train", "val")
-    )
+
+    def counted(rows: np.ndarray, num: int) -> np.ndarray:
+        members = zoo.members["member"].to_numpy()[rows]
+        return sampled_proportions(
+            fold_in_each(stream(config, "evaluate"), members),
+            trees.take(zoo.params, rows),
+            trees.take(zoo.state, rows),
+            sample=setup.family.sample,
+            classify=partial(classifier.apply, classifier.variables),
+            num_samples=num,
+        )
+
     rows = test.rows["test"]
-    asked = np.concatenate([calibration, val, rows])
-    members = zoo.members["member"].to_numpy()[asked]
-    counts = sampled_proportions(
-        fold_in_each(stream(config, "evaluate"), members),
-        trees.take(zoo.params, asked),
-        trees.take(zoo.state, asked),
-        sample=setup.family.sample,
-        classify=partial(classifier.apply, classifier.variables),
-        num_samples=num_samples,
-    )
-    parts = np.split(counts, np.cumsum([len(calibration), len(val)]))
+    learned = [test.rows[split][: config.controls.num_calibration] for split in ("train", "val")]
+    few = min(num_samples, config.controls.get("calibration_samples", num_samples))
+    parts = np.split(counted(np.concatenate(learned), few), [len(learned[0])])
     train, val = (
-        Labelled(x, test.mixtures[index])
-        for x, index in zip(parts, (calibration, val), strict=False)
+        Labelled(x, test.mixtures[index]) for x, index in zip(parts, learned, strict=True)
     )
+    counts = counted(rows, num_samples)
+    calibrated = {"num_calibration": len(learned[0]), "calibration_samples": few}
     return {
         f"{num_samples:,} samples, {label}": {
             **evaluate(
-                Predictions(CONTROLS[control](train, val, parts[2]), test.mixtures[rows]),
+                Predictions(CONTROLS[control](train, val, counts), test.mixtures[rows]),
                 test.curve,
                 seed=config.seed,
             ),
             "runs_member": True,
+            **told,
         }
-        for label, control in (("raw", "raw"), ("calibrated", "ridge"))
+        for label, control, told in (("raw", "raw", {}), ("calibrated", "ridge", calibrated))
     }
 
 

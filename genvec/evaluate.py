@@ -139,6 +139,14 @@ def retrieved(distances: np.ndarray) -> dict[str, float]:
     }
 
 
+def single_classes(predictions: Predictions, curve: LeakCurve, seed: int) -> dict[str, float]:
+    """How often the largest share is that of the member's class; empty unless each has but one."""
+    if not (predictions.mixtures.max(axis=1) == 1).all():
+        return {}
+    right = np.argmax(predictions.embeddings, axis=1) == np.argmax(predictions.mixtures, axis=1)
+    return {"class_accuracy": float(right.mean())}
+
+
 def leakage(predictions: Predictions, curve: LeakCurve, seed: int) -> dict[str, float]:
     """`n_leaked` at the mean angle of these predictions."""
     angle = angle_deg(predictions.embeddings, predictions.mixtures).mean()
@@ -187,6 +195,7 @@ EVALUATIONS: Mapping[str, Callable[[Predictions, LeakCurve, int], dict[str, floa
     "retrieval": retrieval,
     "leakage": leakage,
     "composition": composition,
+    "single_classes": single_classes,
 }
 
 

@@ -10,13 +10,17 @@ import pytest
 from fake_run import write_fake_run
 from ml_collections import ConfigDict
 
+from configs import cifar10, families
+from experiments import controls
 from experiments.banks import Bank
 from experiments.encoders import mixtures
+from experiments.families import readers
 from experiments.pairs import TestPairs
-from experiments.setup import Setup
+from experiments.setup import Setup, cells_of, splits
 from genvec import evaluate, store
 from genvec.geometry import angle_deg, to_sphere
-from genvec.report import contents, results_table
+from genvec.mixtures import assign_splits, pure_mixtures
+from genvec.report import contents, families_table, results_table
 from genvec.types import Split, Zoo
 
 CLASSES = 40
@@ -116,3 +120,100 @@ def test_the_literal_sum_stands_beside_the_mean_of_proportions():
     before = {"angle_deg_mean": 1.0, "composition_deg_mean": 2.0}  # a file of before has two
     text = results_table({"encoders": {"new": before | found, "old": before}})
     assert "exact sum °" in text and text.count("–") == 3
+
+
+def test_every_cell_has_members_enough_to_choose_a_step_by():
+    """Cells of 64 members had one val member, and 256 had seven."""
+    config = families.get_config()
+    split = splits(config)
+    assert [len(part) for part in split[:3]] == [4_250, 250, 500]
+    for name, cell in config.zoo.cells.items():
+        last = cell.get("members", 0) or config.mixtures.num
+        assert np.sum(split.val < last) >= 50 and np.sum(split.test < last) >= 50, name
+        assert np.sum(split.train < last) >= 200, name
+
+
+def test_splits_without_first_members_are_as_before():
+    args = {"val_fraction": 0.1, "test_fraction": 0.2, "num_triplets": 2}
+    split = assign_splits(0, 20, **args)
+    assert split.val.tolist() == [17, 18] and split.test.tolist() == [1, 9, 14, 15]
+    first = assign_splits(0, 20, **args, first={"num": 6, "val": 2, "test": 1})
+    assert (first.val < 6).all() and len(first.val) == 2 and len(first.test) == 4
+    assert np.sum(first.test < 6) == 1
+    together = np.concatenate([first.train, first.val, first.test])
+    np.testing.assert_array_equal(np.sort(together), np.arange(20))
+    with pytest.raises(ValueError, match=r"first is 3 val and 1 test of the first 6 members; in"):
+        assign_splits(0, 20, **args, first={"num": 6, "val": 3, "test": 1})
+
+
+def test_a_cell_is_read_by_what_suits_its_family():
+    config = families.get_config()
+    cells = cells_of(config, (8, 8, 1))
+    read = {name: readers(config, name, cell) for name, cell in cells.items()}
+    fixed = ("histogram", "gaussian_mixture", "hyper_vae")
+    assert {read[name] for name in (*families.AUTOENCODERS, *fixed)} == {("graph",)}
+    assert read["wgan"] == read["pca"] == read["inr"] == ("moments",)
+    config.reads.histogram = ("moments",)  # a cell's own come first
+    assert readers(config, "histogram", cells["histogram"]) == ("moments",)
+
+
+def test_members_of_one_image_are_of_one_class():
+    mixtures = np.tile(np.array([0.2, 0, 0.8, 0], np.float32), (4_000, 1))
+    pure = pure_mixtures(jax.random.key(0), mixtures)
+    assert set(np.unique(pure)) == {0, 1} and (pure.sum(axis=1) == 1).all()
+    np.testing.assert_allclose(pure.mean(axis=0), mixtures[0], atol=0.03)
+    assert not pure[:, [1, 3]].any()
+    np.testing.assert_array_equal(pure_mixtures(jax.random.key(0), mixtures[:7]), pure[:7])
+    embeddings = np.array([[0.6, 0.8], [1, 0], [0.8, 0.6]])
+    single = evaluate.Predictions(embeddings, np.eye(2)[[1, 0, 1]])
+    scored = evaluate.single_classes(single, None, 0)
+    assert scored == {"class_accuracy": pytest.approx(2 / 3)}
+    mixed = np.array([[0, 1], [1, 0], [0.5, 0.5]])
+    assert evaluate.single_classes(evaluate.Predictions(embeddings, mixed), None, 0) == {}
+
+
+def test_the_families_table_says_on_how_many_members_its_numbers_stand():
+    num = {"train": 200, "val": 60, "test": 59}
+    text = families_table({"families": {"inr": {"num_members": num, "class_accuracy": 0.5}}})
+    heading, _, row = (line.split("|") for line in text.splitlines())
+    values = dict(zip(map(str.strip, heading), map(str.strip, row), strict=True))
+    assert (values["trained on"], values["chosen on"], values["tested on"]) == ("200", "60", "59")
+    assert values["class %"] == "50"
+
+
+def test_counts_are_calibrated_on_all_train_members_of_photographs():
+    for variant in ("", "small", "shared", "ae"):
+        config = cifar10.get_config(variant)
+        assert config.controls.num_calibration >= len(splits(config).train), variant
+
+
+@pytest.mark.parametrize("few", [None, 20])
+def test_members_count_by_their_indices_and_calibrate_by_fewer_samples(monkeypatch, few):
+    """A member's own noise is its count here: the first variable of its key, and how many."""
+    asked = []
+
+    def counted(keys, params, state, *, num_samples, **_):
+        asked.append((np.asarray(jax.vmap(jax.random.uniform)(keys)), num_samples))
+        return np.tile([0.5, 0.5], (len(keys), 1))
+
+    monkeypatch.setattr(controls, "sampled_proportions", counted)
+    classifier = SimpleNamespace(apply=len, variables=())
+    monkeypatch.setattr(controls, "load_counter", lambda *_: classifier)
+    settings = {"num_calibration": 50, **({"calibration_samples": few} if few else {})}
+    config = ConfigDict({"seed": 0, "controls": settings})
+    setup = SimpleNamespace(family=SimpleNamespace(sample=None))
+
+    def noise(lost):
+        asked.clear()
+        member = np.setdiff1d(np.arange(12), lost)
+        table = pd.DataFrame({"member": member, "triplet": -1, "mixture_a": member / 12})
+        table["split"] = np.array(["train", "val", "test"])[member % 3]
+        table["mixture_b"] = 1 - table["mixture_a"]
+        zoo = Zoo({"w": member}, {}, table, {"classes": ["a", "b"]})
+        controls._sampling(config, None, setup, zoo, controls.TestMembers(zoo, 0), 30)
+        assert [num for _, num in asked] == [few or 30, 30]
+        order = np.concatenate([member[member % 3 == role] for role in range(3)])
+        return dict(zip(order.tolist(), np.concatenate([x for x, _ in asked]), strict=True))
+
+    whole, fewer = noise([]), noise([1, 5])
+    assert len(whole) == 12 and fewer == {i: x for i, x in whole.items() if i not in (1, 5)}
