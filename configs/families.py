@@ -20,7 +20,8 @@ from ml_collections import ConfigDict
 from configs.variants import vary
 
 AUTOENCODERS = ("ae", "sparse_ae", "denoising_ae", "contractive_ae", "vae", "wae", "aae")
-ADVERSARIAL: dict[str, Any] = {"steps": 3_000, "members": 256}
+FEW = 320  # members of most cells: 200 train, 60 val, 60 test
+ADVERSARIAL: dict[str, Any] = {"steps": 3_000, "members": FEW}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -48,6 +49,8 @@ def _default() -> ConfigDict:
         "val_fraction": 0.05,
         "test_fraction": 0.1,
         "num_triplets": 0,
+        # of the mixtures that the smallest cells have, enough to choose a step by, and to test on
+        "first": {"num": FEW, "val": 60, "test": 60},
     }
     config.zoo = {
         "family": {"name": "vae", "args": {}},
@@ -60,6 +63,7 @@ def _default() -> ConfigDict:
         "precision": "float32",
         "segment_size": 256,
         "members": 0,
+        "pure": False,  # a member's mixture is one class, drawn from the proportions
         "cells": {
             **{name: _cell(name) for name in AUTOENCODERS},
             "minimax": _cell("minimax", **ADVERSARIAL),
@@ -67,35 +71,34 @@ def _default() -> ConfigDict:
             "lsgan": _cell("lsgan", **ADVERSARIAL),
             # alone it loses classes, and the more the longer it is trained
             "lsgan_pearson": _cell("lsgan_pearson", {"feature_matching": 1.0}, **ADVERSARIAL),
-            "wgan": _cell("wgan", steps=2_000, members=256),  # five updates of its critic a step
-            "wgan_gp": _cell("wgan_gp", steps=1_500, members=256),
+            "wgan": _cell("wgan", steps=2_000, members=FEW),  # five updates of its critic a step
+            "wgan_gp": _cell("wgan_gp", steps=1_500, members=FEW),
             "cgan": _cell("cgan", {"num_classes": 3}, **ADVERSARIAL),
-            "mad_gan": _cell("mad_gan", steps=2_000, members=256),
-            "dcgan": _conv_gan("dcgan", (8, 16), 128, plan="stepped"),
+            "mad_gan": _cell("mad_gan", steps=2_000, members=FEW),
+            "dcgan": _conv_gan("dcgan", (8, 16), plan="stepped"),
             # spectral normalisation holds its critic back already: no noise, a quicker critic
             "sagan": _conv_gan(
                 "sagan",
                 (8, 16),
-                64,
                 loss="lsgan",
                 hparams={"instance_noise": 0.0, "critic_learning_rate": 8e-3},
             ),
             "progan": _conv_gan(
                 "progan",
                 (8, 16, 16),
-                64,
                 plan="stepped",
                 hparams={"instance_noise": 0.1, "stage_steps": 250.0},
             ),
             "pca": _cell("pca", steps=1_000, members=512),
             "ppca": _cell("ppca", steps=1_000, members=512),
             "bayesian_pca": _cell("bayesian_pca", {"latent": 8}, steps=1_000, members=512),
-            "histogram": _cell("density", {"head": "histogram"}, members=256),
+            "histogram": _cell("density", {"head": "histogram"}, members=FEW),
             "gaussian_mixture": _cell(
-                "density", {"head": "gaussian_mixture", "num_columns": 4}, members=256
+                "density", {"head": "gaussian_mixture", "num_columns": 4}, members=FEW
             ),
-            "hyper_vae": _cell("hyper_vae", {"num_classes": 3}, members=256),
-            "inr": _cell("inr", steps=50, members=256),
+            "hyper_vae": _cell("hyper_vae", {"num_classes": 3}, members=FEW),
+            # one image, and so of one class, drawn from the mixture
+            "inr": _cell("inr", steps=50, members=FEW, pure=True),
         },
     }
     config.cell = ""
@@ -104,10 +107,12 @@ def _default() -> ConfigDict:
         "graph": _encoder("graph", "graph", augment=0.3),
         "moments": _encoder("moments", "mlp", augment=0.0),
     }
-    # which encoders read a cell: the graph encoder wants thousands of members
+    # which encoders read a family. The graph encoder wants thousands of members; where neurons have
+    # fixed places ("fixed", and nearly so in a `hyper_vae`) there are no moments over them to read
     config.reads = {
         "default": ("moments",),
-        **dict.fromkeys(AUTOENCODERS, ("graph",)),
+        "fixed": ("graph",),
+        **dict.fromkeys((*AUTOENCODERS, "hyper_vae"), ("graph",)),
     }
     config.leave_out = {
         # tested, but not learned from: one image, a writer of weights, and the few deeper ones
@@ -119,7 +124,7 @@ def _default() -> ConfigDict:
     config.controls = {
         "features": (),
         "num_samples": (512,),
-        "num_calibration": 200,
+        "num_calibration": 5_000,  # all train members
         "untrained_readout": 512,
     }
     config.report = {"num_samples": 8}
@@ -155,14 +160,12 @@ def _cell(family: str, args: dict | None = None, **settings: Any) -> dict:
 def _conv_gan(
     network: str,
     hidden: tuple[int, ...],
-    members: int,
     *,
     loss: str = "non_saturating",
     **settings: Any,
 ) -> dict:
-    """Deeper, and so fewer members."""
     args = {"network": network, "hidden": hidden}
-    return _cell(loss, args, steps=1_500, members=members, width=8, **settings)
+    return _cell(loss, args, steps=1_500, members=FEW, width=8, **settings)
 
 
 def _mnist(config: Any) -> None:
@@ -173,6 +176,7 @@ def _smoke(config: Any) -> None:
     config.quick_compile = True
     config.classifiers.counter.train.num_steps = 100
     config.mixtures.update({"num": 48, "val_fraction": 0.15, "test_fraction": 0.25})
+    config.mixtures.first.update({"num": 24, "val": 4, "test": 6})
     config.zoo.update({"steps": 20, "segment_size": 32})
     for cell in config.zoo.cells.values():
         for name, value in {"steps": 20, "members": 0}.items():

@@ -1,13 +1,20 @@
 """Features of images, sorted by class, to draw data sets from."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.classes import load_counter
+from experiments.common import mixture_data
+from experiments.setup import unseen_classes
+from genvec.classes import features
 from genvec.mixtures import MixtureData, draw_rows, to_unit
+from genvec.store import read_json
+from genvec.types import Dataset
 
 BATCH = 1024  # images described at once
 
@@ -55,6 +62,31 @@ def make_banks(
     scale = Scale(learned[may_know].mean(axis=0), np.where(deviation > 1e-6, deviation, 1))
     num_heldout = np.bincount(np.asarray(data.heldout_labels), minlength=len(counts))
     return _bank(scale(learned), sizes), _bank(scale(heldout), num_heldout), scale
+
+
+class Described(NamedTuple):
+    """The images of a run that finds models by their data, as the classifier sees them."""
+
+    data: MixtureData
+    known: list[int]  # classes that members and encoders may have seen
+    learned: Bank
+    heldout: Bank
+    scale: Scale
+    describe: Callable  # images [B, H, W, C] in [0, 1] → standardised features [B, F]
+
+
+def describe_run(config, run, dataset: Dataset) -> Described:
+    """Features by the classifier of the known classes, which must have been trained."""
+    names, unseen = read_json(run.classes)["classes"], unseen_classes(config)
+    known = [k for k, name in enumerate(names) if name not in unseen]
+    describe = partial(features, load_counter(config, run))
+    data = mixture_data(dataset, run)
+    learned, heldout, scale = make_banks(data, describe, known, config.matching.images_a_class)
+
+    def described(x):
+        return scale(describe(x))
+
+    return Described(data, known, learned, heldout, scale, described)
 
 
 def _bank(features: np.ndarray, counts: np.ndarray) -> Bank:

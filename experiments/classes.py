@@ -25,6 +25,7 @@ from genvec.classes import (
     predict,
     train_classifier,
 )
+from genvec.keys import fold_in_name
 from genvec.mixtures import group_by_class
 from genvec.store import (
     discard_tree,
@@ -33,6 +34,9 @@ from genvec.store import (
     save_tree,
     write_json,
 )
+
+# their places in a sorted table once; the classifiers that they drew stay as they are
+NETWORK_NUMBERS = {"mlp": 0, "resnet": 1}
 
 
 def run_stage(config, run) -> None:
@@ -88,7 +92,7 @@ def _train(config, role, run, dataset):
     with bar(entry.train.num_steps, f"classifier {role}", "step") as progress:
         unfinished = Unfinished(run, run.classifiers / f"{role}_unfinished", progress)
         classifier = train_classifier(
-            jax.random.fold_in(stream(config, "classes"), sorted(CLASSIFIERS).index(entry.network)),
+            fold_in_name(stream(config, "classes"), entry.network, NETWORK_NUMBERS),
             dataset.images,
             dataset.labels,
             network=network,

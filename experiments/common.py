@@ -10,26 +10,27 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.done import read_done
+from genvec.keys import fold_in_name
 from genvec.mixtures import MixtureData, group_by_class
 from genvec.store import RunFolder, read_json, write_json
 from genvec.types import Dataset
 
-# of random numbers; only append
-STREAMS = (
-    "classes",
-    "mixtures",
-    "zoo",
-    "encoders",
-    "evaluate",
-    "gallery",
-    "matching",
-    "collections",
-)
+# stages that had these numbers before names had numbers of their own: their draws stay
+STREAMS = {
+    "classes": 0,
+    "mixtures": 1,
+    "zoo": 2,
+    "encoders": 3,
+    "evaluate": 4,
+    "gallery": 5,
+    "matching": 6,
+    "collections": 7,
+}
 
 
 def stream(config: Any, name: str) -> jax.Array:
     """The key of one stage: no stage's numbers depend on how many another has drawn."""
-    return jax.random.fold_in(jax.random.key(config.seed), STREAMS.index(name))
+    return fold_in_name(jax.random.key(config.seed), name, STREAMS)
 
 
 def mixture_data(dataset: Dataset, run: RunFolder) -> MixtureData:

@@ -15,9 +15,11 @@ from genvec import trees
 from genvec.controls import CONTROLS, FITTED_CONTROLS, Labelled, sampled_proportions
 from genvec.encoders import MessagePassing
 from genvec.evaluate import Predictions, distances, evaluate, leak_curve
+from genvec.keys import fold_in_each
 from genvec.networks import initialise
 from genvec.represent import RUNNING, fit_normaliser, represent
 from genvec.store import load_zoo, write_json
+from genvec.types import Zoo
 
 DISTANT = 500  # train members whose distances are evaluated: 124,750 pairs
 
@@ -29,7 +31,7 @@ def run_stage(config, run) -> None:
     with clock(run, "controls"):
         zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
         used = context(config, run, setup, zoo)
-        test = TestMembers(zoo.members, config.seed)
+        test = TestMembers(zoo, config.seed)
         inputs = {"constant": ("constant", partial(np.ones, (len(zoo.members), 1)), False)}
         for name in config.controls.features:
             label, control = FITTED_CONTROLS[name]
@@ -56,8 +58,9 @@ class TestMembers:
 
     __test__ = False  # not a test case
 
-    def __init__(self, members, seed: int):
-        self.mixtures, self.seed = mixtures(members), seed
+    def __init__(self, zoo: Zoo, seed: int):
+        members = zoo.members
+        self.mixtures, self.seed = mixtures(zoo), seed
         self.rows = {
             name: np.flatnonzero(members["split"] == name) for name in members["split"].unique()
         }
@@ -68,10 +71,11 @@ class TestMembers:
     def metrics(self, embeddings: np.ndarray) -> dict[str, float]:
         """Every evaluation of embeddings [N, K], row by row as in the table."""
         rows = self.rows["test"]
-        triplets = None if self.triplets is None else embeddings[self.triplets]
-        return evaluate(
-            Predictions(embeddings[rows], self.mixtures[rows], triplets), self.curve, seed=self.seed
-        )
+        triplets = exact = None
+        if self.triplets is not None:
+            triplets, exact = embeddings[self.triplets], self.mixtures[self.triplets]
+        predictions = Predictions(embeddings[rows], self.mixtures[rows], triplets, exact)
+        return evaluate(predictions, self.curve, seed=self.seed)
 
     def train_distance_mae(self, embeddings: np.ndarray) -> float:
         """Of pairs of the first train members, to be held against that of test members."""
@@ -102,37 +106,45 @@ def _untrained(config, zoo, setup, represented) -> np.ndarray:
 
 
 def _sampling(config, run, setup, zoo, test, num_samples: int) -> dict[str, dict[str, float]]:
-    """Counts of classified samples, raw, and calibrated on some train and val members."""
+    """Counts of classified samples, raw, and calibrated on train and val members.
+
+    Of a member that calibrates, `controls.calibration_samples` are counted where that is fewer. The
+    error of such counts flattens the calibration: better few samples of all members than many of
+    a few, but not too few (a share is off by up to ½ / √samples).
+    """
     classifier = load_counter(config, run)
-    calibration, val = (
-        test.rows[split][: config.controls.num_calibration] for split in ("train", "val")
-    )
+
+    def counted(rows: np.ndarray, num: int) -> np.ndarray:
+        members = zoo.members["member"].to_numpy()[rows]
+        return sampled_proportions(
+            fold_in_each(stream(config, "evaluate"), members),
+            trees.take(zoo.params, rows),
+            trees.take(zoo.state, rows),
+            sample=setup.family.sample,
+            classify=partial(classifier.apply, classifier.variables),
+            num_samples=num,
+        )
+
     rows = test.rows["test"]
-    asked = np.concatenate([calibration, val, rows])
-    keys = jax.vmap(partial(jax.random.fold_in, stream(config, "evaluate")))(asked)
-    counts = sampled_proportions(
-        keys,
-        trees.take(zoo.params, asked),
-        trees.take(zoo.state, asked),
-        sample=setup.family.sample,
-        classify=partial(classifier.apply, classifier.variables),
-        num_samples=num_samples,
-    )
-    parts = np.split(counts, np.cumsum([len(calibration), len(val)]))
+    learned = [test.rows[split][: config.controls.num_calibration] for split in ("train", "val")]
+    few = min(num_samples, config.controls.get("calibration_samples", num_samples))
+    parts = np.split(counted(np.concatenate(learned), few), [len(learned[0])])
     train, val = (
-        Labelled(x, test.mixtures[index])
-        for x, index in zip(parts, (calibration, val), strict=False)
+        Labelled(x, test.mixtures[index]) for x, index in zip(parts, learned, strict=True)
     )
+    counts = counted(rows, num_samples)
+    calibrated = {"num_calibration": len(learned[0]), "calibration_samples": few}
     return {
         f"{num_samples:,} samples, {label}": {
             **evaluate(
-                Predictions(CONTROLS[control](train, val, parts[2]), test.mixtures[rows]),
+                Predictions(CONTROLS[control](train, val, counts), test.mixtures[rows]),
                 test.curve,
                 seed=config.seed,
             ),
             "runs_member": True,
+            **told,
         }
-        for label, control in (("raw", "raw"), ("calibrated", "ridge"))
+        for label, control, told in (("raw", "raw", {}), ("calibrated", "ridge", calibrated))
     }
 
 

@@ -1,12 +1,13 @@
 """Stage 3: represent the train and validation members and train the encoders on them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import pandas as pd
 
 from experiments.classes import load_counter
 from experiments.common import bar, clock, mixture_data, stream
@@ -27,6 +28,7 @@ from genvec.represent import (
 from genvec.store import load_tree, load_zoo, read_jsonl, save_tree, write_jsonl
 from genvec.symmetry import augment
 from genvec.train import Examples, TrainedEncoder, train_encoder
+from genvec.types import Zoo
 
 
 def run_stage(config, run) -> None:
@@ -80,7 +82,7 @@ def _inputs(setup, name: str, spread: float, zoo, used: Context) -> Inputs:
     else:
         held, prepare = normaliser(represented), None
     del represented  # it may be as large as the zoo
-    targets = to_sphere(mixtures(zoo.members))
+    targets = to_sphere(mixtures(zoo))
     train, val = (Examples(trees.take(held, rows), targets[rows]) for rows in (is_train, ~is_train))
     return Inputs(train, val, normaliser, prepare)
 
@@ -155,9 +157,24 @@ def context(config, run, setup, zoo) -> Context:
     )
 
 
-def mixtures(members):
-    """The proportions [N, K] in a members table."""
-    return members.filter(like="mixture_").to_numpy()
+def mixtures(zoo: Zoo) -> np.ndarray:
+    """The members' proportions [N, K], in the order of the manifest's classes."""
+    return proportions(zoo.members, zoo.manifest["classes"])
+
+
+def proportions(members: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+    """[N, K] of a members table, by the names of the classes: a metric may be called alike.
+
+    Raises:
+      ValueError: the table has no column of a class.
+    """
+    columns = [f"mixture_{name}" for name in classes]
+    if missing := [name for name in columns if name not in members]:
+        raise ValueError(
+            f"the members table has no {', '.join(missing)}; its manifest has the classes "
+            f"{', '.join(classes)}"
+        )
+    return members[columns].to_numpy()
 
 
 def whole_triplets(members) -> list[list[int]]:

@@ -29,8 +29,8 @@ def run_stage(config, run) -> None:
     for stage in (classes, zoo, quality):
         stage.run_stage(config, run)
     for name, cell in check(config).cells.items():
-        readers = config.reads.get(name, config.reads["default"])
-        read_by = {reader: config.encoders[reader].to_dict() for reader in readers}
+        named = readers(config, name, cell)
+        read_by = {reader: config.encoders[reader].to_dict() for reader in named}
         own: Any = ConfigDict({**config.to_dict(), "cell": name, "encoders": read_by})
         share = (cell.settings.members or config.mixtures.num) / config.mixtures.num
         for encoder in own.encoders.values():  # fewer members, fewer steps, but not below a third
@@ -44,6 +44,17 @@ def run_stage(config, run) -> None:
     write_json(run.metrics, summary(config, run))
     print(families_table(read_json(run.metrics)))
     print(f"\n{write_gallery(run)}")
+
+
+def readers(config, name: str, cell) -> tuple[str, ...]:
+    """The encoders of a cell: its own, or its family's, or those that suit the family's symmetry.
+
+    Moments are over neurons that may be permuted. Of a family whose groups are all fixed they are
+    its weights, one by one.
+    """
+    free = set(cell.family.spec.groups) - set(cell.family.spec.fixed)
+    keys = (name, cell.family.name, "default" if free else "fixed")
+    return next(config.reads[key] for key in keys if key in config.reads)
 
 
 def summary(config, run) -> dict:
@@ -60,7 +71,10 @@ def summary(config, run) -> dict:
             **good[name],
             "num_members": metrics["num_members"],
             "num_diverged": metrics["num_diverged"],
+            "reader": metrics["best_encoder"],
             "angle_deg_mean": best["angle_deg_mean"],
+            "class_accuracy": best.get("class_accuracy"),
+            "sampling512_class_accuracy": sampling["512 samples, calibrated"].get("class_accuracy"),
             "sampling512_angle_deg_mean": sampling["512 samples, raw"]["angle_deg_mean"],
             "sampling512_calibrated_angle_deg_mean": sampling["512 samples, calibrated"][
                 "angle_deg_mean"

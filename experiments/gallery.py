@@ -14,12 +14,13 @@ from experiments import latents
 from experiments.classes import load_counter
 from experiments.common import bar, clock, mixture_data, stream
 from experiments.done import is_done
-from experiments.encoders import mixtures
+from experiments.encoders import proportions
 from experiments.latents import to_bytes
 from experiments.setup import Cell, check
 from experiments.start import main
 from genvec import trees
 from genvec.classes import Classifier
+from genvec.keys import fold_in_each, fold_in_name
 from genvec.mixtures import MixtureData, draw_batch
 from genvec.quality import mode_coverage
 from genvec.registry import lookup
@@ -74,29 +75,30 @@ def draw_samples(config, run, setup, data: MixtureData, key, on_cell) -> dict[st
     common = min(cell.settings.members or config.mixtures.num for cell in setup.cells.values())
     test = setup.split.test[setup.split.test < common]
     first = read_members(cell_paths(run.zoo)[next(iter(setup.cells))])
-    proportions = mixtures(first.set_index("member").loc[test])
-    rows = spread_out(proportions)
-    members, proportions = test[rows], proportions[rows]
-    keys = jax.vmap(partial(jax.random.fold_in, key))(members)
+    shares = proportions(first.set_index("member").loc[test], read_json(run.classes)["classes"])
+    rows = spread_out(shares)
+    members, shares = test[rows], shares[rows]
+    # of the real images and of the latent variables: one for both would give them the same noise
+    real, latent = (fold_in_each(fold_in_name(key, name), members) for name in ("real", "latent"))
 
     def draw(key, mixture):
         return draw_batch(key, mixture, data, num).x
 
-    drawn = jax.jit(jax.vmap(draw))(keys, jnp.asarray(proportions, jnp.float32))
+    drawn = jax.jit(jax.vmap(draw))(real, jnp.asarray(shares, jnp.float32))
     images, finite = [], []
     for name, cell in setup.cells.items():
         zoo = load_zoo(run.zoo, cell=name, split="test", members=members)
         order = np.searchsorted(zoo.members["member"], members)
         params, state = trees.take((zoo.params, zoo.state), order)
         sample = jax.jit(jax.vmap(partial(_sample, cell.family, num)))
-        images.append(to_bytes(sample(keys, params, state)))
+        images.append(to_bytes(sample(latent, params, state)))
         finite.append(zoo.members["finite"].to_numpy(bool)[order])
         on_cell()
     return {
         "cells": np.array(list(setup.cells)),
         "families": np.array([cell.family.name for cell in setup.cells.values()]),
         "member": members,
-        "mixture": proportions,
+        "mixture": shares,
         "real": to_bytes(drawn),  # [members, S, H, W, C]
         "images": np.stack(images),  # [cells, members, S, H, W, C]
         "finite": np.stack(finite),

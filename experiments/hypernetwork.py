@@ -45,7 +45,7 @@ def run_stage(config, run) -> None:
 
         zoo = load_zoo(run.zoo, cell="vae", split="test", finite_only=True)
         rows = np.arange(min(settings.num_members, len(zoo.members)))
-        d = jnp.asarray(mixtures(zoo.members)[rows], jnp.float32)
+        d = jnp.asarray(mixtures(zoo)[rows], jnp.float32)
         written = jax.vmap(partial(write_member, family, hyper.params))(d)
         anyone = jnp.full_like(d, 1 / len(classes))  # the control: one member for all mixtures
         members = {

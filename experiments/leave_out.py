@@ -21,6 +21,7 @@ from experiments.start import main
 from genvec import trees
 from genvec.encoders import GraphEncoder, JointEncoder
 from genvec.geometry import angle_deg, to_sphere
+from genvec.keys import fold_in_name
 from genvec.networks import initialise
 from genvec.objectives import weighted_sum
 from genvec.represent import Context, Normaliser, fit_normaliser, graph, represent
@@ -93,7 +94,7 @@ def _read(setup, run) -> dict[str, Generators]:
         graphs = represent("graph", params, {}, _context(part.spec))
         split = members["split"].to_numpy()
         normaliser = fit_normaliser(trees.take(graphs, split == "train"), part.spec)
-        targets = to_sphere(mixtures(members))
+        targets = to_sphere(mixtures(zoo))
         member = members["member"].to_numpy()
         cells[name] = Generators(part, params, normaliser, targets, member, split)
     return cells
@@ -143,10 +144,10 @@ def _train(config, cells: dict[str, Generators], folds: Folds, kinds: dict[str, 
 
     def prepare(key, example):
         graphs = {}
-        for number, (kind, group) in enumerate(kinds.items()):
+        for kind, group in kinds.items():
             spec, params = cells[group[0]].part.spec, example[kind]
             if key is not None:
-                keys = jax.random.split(jax.random.fold_in(key, number), len(group))
+                keys = jnp.stack([fold_in_name(key, name) for name in group])
                 change = partial(augment, spec=spec, spread=config.leave_out.augment)
                 params = jax.vmap(change)(keys, params)
             normalisers = stack([cells[name].normaliser for name in group])

@@ -11,17 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import classes, zoo
-from experiments.banks import Bank, Scale, make_banks
-from experiments.classes import load_counter
-from experiments.common import bar, clock, mixture_data, stream
+from experiments.banks import Bank, Scale, describe_run
+from experiments.common import bar, clock, stream
 from experiments.encoders import mixtures
 from experiments.environment import environment
 from experiments.finished import matched_encoders
-from experiments.pairs import TestPairs
+from experiments.pairs import TestPairs, tested_members
 from experiments.setup import check, unseen_classes
 from experiments.start import main
 from genvec import trees
-from genvec.classes import features
 from genvec.matching import READS, PairEncoder, contrast
 from genvec.report import matching_table
 from genvec.represent import (
@@ -61,32 +59,25 @@ def run_stage(config, run) -> None:
 
 
 def _match(config, run) -> dict[str, Any]:
-    setup, names = check(config), read_json(run.classes)["classes"]
-    unseen = unseen_classes(config)
-    known = [k for k, name in enumerate(names) if name not in unseen]
-    describe = partial(features, load_counter(config, run))
-    data = mixture_data(setup.dataset, run)
-    learned, heldout, scale = make_banks(data, describe, known, config.matching.images_a_class)
+    setup = check(config)
+    images = describe_run(config, run, setup.dataset)
     zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
-
-    def described(x):
-        return scale(describe(x))
-
-    family, of_known = setup.family, np.isin(np.asarray(data.heldout_labels), known)
+    family, data = setup.family, images.data
+    of_known = np.isin(np.asarray(data.heldout_labels), images.known)
     context = Context(
         family.spec,
         family.encode,
         data.heldout_images[np.flatnonzero(of_known)] / 255.0,  # no image of an unseen class
         sample=family.sample,
-        describe=described,
+        describe=images.describe,
         decode=family.decode,
     )
-    matcher = Matcher(config, run, context, zoo, learned, scale)
+    matcher = Matcher(config, run, context, zoo, images.learned, images.scale)
     seeds = config.matching.seeds
     for seed in seeds:
         if not record_path(matcher.folder(seed) / "trained").exists():
             matcher.train(seed)
-    test = TestPairs(config, family, zoo, heldout, described)
+    test = TestPairs(config, setup, zoo, images.heldout, images.describe)
     found = [test.metrics(*matcher.embed(seed, test.sets)) for seed in seeds]
     best = min(seeds, key=matcher.val_loss)
     columns = {f"embedding_{k}": x for k, x in enumerate(matcher.embed(best)[0].T)}
@@ -96,8 +87,8 @@ def _match(config, run) -> dict[str, Any]:
         "dataset": config.data.name,
         "family": family.name,
         "init": zoo.manifest["init"],
-        "classes": names,
-        "unseen_classes": unseen,
+        "classes": read_json(run.classes)["classes"],
+        "unseen_classes": unseen_classes(config),
         "num_members": zoo.members["split"].value_counts().to_dict(),
         "reads": config.matching.reads,
         "num_seeds": len(seeds),
@@ -133,7 +124,7 @@ class Matcher:
             for name, x in held.items()
             if name != "samples"
         }
-        proportions = jnp.asarray(mixtures(members), jnp.float32)
+        proportions = jnp.asarray(mixtures(self.zoo), jnp.float32)
         of_train = proportions[rows[0]]
         if "reconstruction" in held:
             held["reconstruction"] = normalisers["reconstruction"](held["reconstruction"])
@@ -220,8 +211,14 @@ def _over_seeds(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str,
 
 def check_matching(config) -> None:
     """Raises ValueError, before any compute is spent, for what only this script needs."""
-    family = check(config).family
-    unseen_classes(config)
+    setup = check(config)
+    family = setup.family
+    for name, members in tested_members(config, setup).items():
+        if len(members) < 2:
+            raise ValueError(
+                f"{len(members)} members are tested as {name}; at least two are needed: see "
+                "config.mixtures, config.zoo.members and config.matching.num_queries"
+            )
     reads = config.matching.reads
     if not reads or set(reads) - set(READS):
         raise ValueError(f"config.matching.reads is {reads}; allowed: some of {', '.join(READS)}")

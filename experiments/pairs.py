@@ -7,15 +7,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
 from experiments.banks import Bank
 from experiments.common import bar, chunks, stream
 from experiments.encoders import mixtures, whole_triplets
+from experiments.setup import Setup
 from genvec import quality, trees
 from genvec.evaluate import retrieved
 from genvec.geometry import angle_deg
+from genvec.keys import fold_in_each, fold_in_name
 from genvec.matching import frechet_distances, moment_distances, sum_angles
 
 WIDTH = 8  # members run, or pairs compared, at once
@@ -32,30 +35,49 @@ class Queries(NamedTuple):
     apart: np.ndarray  # [P] Sinkhorn divergences of their data sets
 
 
+def tested_members(config, setup: Setup) -> dict[str, np.ndarray]:
+    """Indices of the members that are tested: of the known classes, and with unseen ones."""
+    parts = {"seen": setup.split.test, "unseen": np.array(setup.split.unseen, int)}
+    last = setup.cells[setup.cell].members.stop or np.inf  # a cell may have but the first members
+    num = config.matching.num_queries
+    return {name: members[members < last][:num] for name, members in parts.items()}
+
+
 class TestPairs:
-    """Test members of the known classes, and those of mixtures with classes never seen."""
+    """Test members of the known classes, and those of mixtures with classes never seen.
+
+    Whom a member is compared with, and all of its noise, is drawn by its index: one that diverged
+    is left out, and nothing else changes. A member's latent variables and the images of its data
+    set have keys of their own. With one key for both they would be of the same noise, and a member
+    would be nearer to its own data set by more than what it has learned.
+    """
 
     __test__ = False  # not a test case
 
-    def __init__(self, config, family, zoo, heldout: Bank, describe: Callable):
-        self.config, self.family, self.zoo, self.describe = config, family, zoo, describe
-        split, settings = zoo.members["split"], config.matching
-        parts = {
-            name: np.flatnonzero(split == role)[: settings.num_queries]
-            for name, role in (("seen", "test"), ("unseen", "unseen"))
-        }
-        self.rows = np.concatenate([*parts.values()])
-        self.keys = jax.vmap(partial(jax.random.fold_in, stream(config, "matching")))(self.rows)
-        proportions = jnp.asarray(mixtures(zoo.members)[self.rows], jnp.float32)
+    def __init__(self, config, setup: Setup, zoo, heldout: Bank, describe: Callable):
+        self.config, self.family, self.zoo = config, setup.family, zoo
+        self.describe, settings = describe, config.matching
+        planned = tested_members(config, setup)
+        row_of = pd.Series(zoo.members.index, index=zoo.members["member"].to_numpy())
+        parts = {name: row_of.reindex(members) for name, members in planned.items()}
+        if few := [name for name, rows in parts.items() if rows.count() < 2]:
+            raise ValueError(f"fewer than two tested members of {few} have not diverged")
+        self.rows = np.concatenate([rows.dropna().to_numpy(int) for rows in parts.values()])
+        self.members = zoo.members["member"].to_numpy()[self.rows]
+        proportions = jnp.asarray(mixtures(zoo)[self.rows], jnp.float32)
         draw = jax.jit(jax.vmap(partial(heldout.draw, num=settings.images_a_set)))
-        self.sets = np.asarray(draw(self.keys, proportions))  # [n, M, F]
+        keys = fold_in_each(stream(config, "matching"), self.members)
+        self.sets = np.asarray(draw(keys, proportions))  # [n, M, F]
         self.queries, start = {}, 0
         for name, rows in parts.items():
-            sets, start = slice(start, start + len(rows)), start + len(rows)
-            pairs = np.random.default_rng(config.seed).integers(len(rows), size=(2, settings.pairs))
-            pairs = pairs[:, pairs[0] != pairs[1]]
+            there = rows.notna().to_numpy()
+            sets, start = slice(start, start + there.sum()), start + there.sum()
+            random = np.random.default_rng(config.seed)
+            pairs = random.integers(len(rows), size=(2, settings.pairs))
+            pairs = pairs[:, (pairs[0] != pairs[1]) & there[pairs].all(axis=0)]
+            pairs = (np.cumsum(there) - 1)[pairs]  # places among all → among those that are there
             apart = _divergences(*(self.sets[sets][part, :COMPARED] for part in pairs))
-            self.queries[name] = Queries(rows, sets, pairs, apart)
+            self.queries[name] = Queries(self.rows[sets], sets, pairs, apart)
         self.triplets = np.array(whole_triplets(zoo.members))
 
     def metrics(self, models: np.ndarray, datasets: np.ndarray) -> dict[str, dict[str, float]]:
@@ -102,10 +124,12 @@ class TestPairs:
             return quality.gaussian_moments(self.describe(x))
 
         members = trees.take((self.zoo.params, self.zoo.state), self.rows)
-        parts = []
+        # not the keys of the data sets, and so not their noise
+        latent = fold_in_name(stream(self.config, "matching"), "latent variables")
+        keys, parts = fold_in_each(latent, self.members), []
         with bar(len(self.rows), "sampling controls", "member") as progress:
             for part in chunks(len(self.rows), WIDTH):
-                parts.append(jax.device_get(moments(self.keys[part], *trees.take(members, part))))
+                parts.append(jax.device_get(moments(keys[part], *trees.take(members, part))))
                 progress.update(min(WIDTH, len(self.rows) - progress.n))
         return trees.take(trees.concatenate(parts), slice(0, len(self.rows)))
 

@@ -13,6 +13,7 @@ from experiments.encoders import mixtures
 from experiments.setup import check
 from experiments.start import main
 from genvec import classes, quality, trees
+from genvec.keys import fold_in_each
 from genvec.mixtures import MixtureData, draw_batch, to_unit
 from genvec.store import load_zoo, write_json
 from genvec.zoo import member_inputs
@@ -86,9 +87,9 @@ class Measure:
 
 def _summary(measure, config, cell, zoo, rows) -> dict[str, float]:
     """Medians over the members, trained and untrained."""
-    proportions = jnp.asarray(mixtures(zoo.members)[rows], jnp.float32)
+    proportions = jnp.asarray(mixtures(zoo)[rows], jnp.float32)
     numbers = jnp.asarray(zoo.members["member"].to_numpy()[rows])
-    keys = jax.vmap(partial(jax.random.fold_in, stream(config, "evaluate")))(numbers)
+    keys = fold_in_each(stream(config, "evaluate"), numbers)
     hparams = cell.settings.hparams.to_dict()
     inputs = member_inputs(
         stream(config, "zoo"),

@@ -26,6 +26,7 @@ from genvec import trees
 from genvec.classes import features
 from genvec.data import class_indices, load_dataset
 from genvec.images import read_images
+from genvec.keys import fold_in_each
 from genvec.matching import PairEncoder, nearest
 from genvec.report import Found, write_search
 from genvec.store import StoreError, load_zoo, read_json, read_table
@@ -110,11 +111,11 @@ def _found(hits: Hits, config, run, setup) -> list[Found]:
     zoo = load_zoo(run.zoo, cell=setup.cell, members=hits.members)
     order = {member: row for row, member in enumerate(zoo.members["member"])}
     rows = np.array([order[member] for member in hits.members])
-    keys = jax.vmap(partial(jax.random.fold_in, stream(config, "evaluate")))(hits.members)
+    keys = fold_in_each(stream(config, "evaluate"), hits.members)
     sample = jax.jit(jax.vmap(lambda key, p, s: setup.family.sample(p, s, key, SHOWN)))
     images = np.asarray(sample(keys, *trees.take((zoo.params, zoo.state), rows)))
-    names = [name.removeprefix("mixture_") for name in zoo.members.filter(like="mixture_")]
-    shares, splits = mixtures(zoo.members), zoo.members["split"].to_numpy()
+    names = zoo.manifest["classes"]
+    shares, splits = mixtures(zoo), zoo.members["split"].to_numpy()
     return [
         Found(
             rank=rank,

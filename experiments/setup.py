@@ -129,6 +129,8 @@ def check(config: Any) -> Setup:
                 )
     with named_section("config.controls"):
         positive(config.controls, "num_calibration", "untrained_readout")
+        if "calibration_samples" in config.controls:
+            positive(config.controls, "calibration_samples")
         for name in config.controls.features:
             lookup(FITTED_CONTROLS, name, kind="representation for a control")
         if min(config.controls.num_samples, default=1) < 1:

@@ -19,7 +19,14 @@ from experiments.processes import agree, is_first, wait_until
 from experiments.setup import check, unseen_classes
 from experiments.start import main
 from genvec import trees
-from genvec.mixtures import sample_mixtures, spread, triplet_mixtures, unseen_mixtures
+from genvec.keys import fold_in_name
+from genvec.mixtures import (
+    pure_mixtures,
+    sample_mixtures,
+    spread,
+    triplet_mixtures,
+    unseen_mixtures,
+)
 from genvec.store import (
     complete_cell,
     create_zoo,
@@ -46,16 +53,19 @@ flags.DEFINE_bool("profile", False, "Write a trace of 20 training steps to WORKD
 
 def run_stage(config, run) -> None:
     setup, chosen = check(config), read_json(run.classes)
-    mixtures = _mixtures(config, setup.split, chosen["classes"])
+    planned = planned_mixtures(config, setup.split, chosen["classes"])
+    mixtures = {name: _of_cell(config, cell, planned) for name, cell in setup.cells.items()}
     inputs = {
-        name: _inputs(config, cell, mixtures[cell.members]) for name, cell in setup.cells.items()
+        name: inputs_of(config, cell, mixtures[name][cell.members])
+        for name, cell in setup.cells.items()
     }
     data = mixture_data(setup.dataset, run)
     with clock(run, "zoo") if is_first() else nullcontext():
         if is_first():
             create_zoo(run.zoo, list(setup.cells))
             for name, cell in setup.cells.items():
-                table = members_table(setup.split, mixtures, chosen["classes"])[cell.members]
+                table = members_table(setup.split, mixtures[name], chosen["classes"])
+                table = table[cell.members]
                 table = table.assign(**jax.device_get(inputs[name].hparams))
                 header = partial(manifest, config, cell, chosen["classes"])
                 prepare(run.zoo / name, name, cell, header, table, inputs[name], data)
@@ -65,7 +75,7 @@ def run_stage(config, run) -> None:
             _complete(run.zoo / name)
 
 
-def _mixtures(config, split, classes) -> np.ndarray:
+def planned_mixtures(config, split, classes) -> np.ndarray:
     """Of all members [N, K]: Dirichlet, then the triplets' unions, then those of unseen classes."""
     key, alpha = stream(config, "mixtures"), config.mixtures.alpha
     unseen = [classes.index(name) for name in unseen_classes(config)]
@@ -79,7 +89,14 @@ def _mixtures(config, split, classes) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _inputs(config, cell, mixtures) -> MemberInputs:
+def _of_cell(config, cell, mixtures: np.ndarray) -> np.ndarray:
+    """Where the settings of a cell say `pure`, each of its mixtures is one class drawn from it."""
+    if not cell.settings.get("pure", False):
+        return mixtures
+    return pure_mixtures(fold_in_name(stream(config, "mixtures"), "pure"), mixtures)
+
+
+def inputs_of(config, cell, mixtures) -> MemberInputs:
     hparams = cell.settings.hparams.to_dict()
     key = stream(config, "zoo")
     return member_inputs(key, mixtures, cell.family, init=cell.settings.init, hparams=hparams)

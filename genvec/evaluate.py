@@ -9,6 +9,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
 from genvec.geometry import angle_deg, to_simplex, to_sphere
+from genvec.keys import random_cycle
 
 MAX_PAIRS = 2_000_000  # beyond (2,000 members) a drawn subset: rank correlation to ± 0.001
 LABEL_GRID = np.unique(np.geomspace(1, 1e6, 73).round().astype(int))  # 12 a decade
@@ -21,6 +22,7 @@ class Predictions(NamedTuple):
     embeddings: np.ndarray  # [n, K] on the positive orthant of the unit sphere
     mixtures: np.ndarray  # [n, K] true proportions
     triplets: np.ndarray | None = None  # [R, 3, K] embeddings of members of D1, D2 and D1 + D2
+    triplet_mixtures: np.ndarray | None = None  # [R, 3, K] their true proportions
 
 
 class LeakCurve(NamedTuple):
@@ -68,16 +70,16 @@ def n_leaked(curve: LeakCurve, mean_angle_deg: float) -> float:
 def compose(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """The embedding of the union of two equally large data sets, from their embeddings [.., K].
 
-    The sphere is not closed under addition, and the sum of two unit vectors weighs a pure mixture
-    less than its share: (1, 0) + (½, ½)/‖·‖ is not on the ray of (¾, ¼). So both are scaled to
-    proportions, averaged there, and the mean goes back to the sphere.
+    Both are scaled to proportions, averaged there, and the mean goes back to the sphere. It is not
+    the literal sum, which weighs a pure mixture less than its share: (1, 0) + (½, ½)/‖·‖ is not on
+    the ray of (¾, ¼). `composition` measures both.
     """
     return to_sphere((to_simplex(first) + to_simplex(second)) / 2)
 
 
 def angles(predictions: Predictions, curve: LeakCurve, seed: int) -> dict[str, float]:
     """Angle between x_i and d_i in degrees, and |p̂ − p| averaged over members and classes."""
-    embeddings, mixtures, _ = predictions
+    embeddings, mixtures = predictions.embeddings, predictions.mixtures
     angle = angle_deg(embeddings, mixtures)
     return {
         "angle_deg_mean": float(angle.mean()),
@@ -137,6 +139,14 @@ def retrieved(distances: np.ndarray) -> dict[str, float]:
     }
 
 
+def single_classes(predictions: Predictions, curve: LeakCurve, seed: int) -> dict[str, float]:
+    """How often the largest share is that of the member's class; empty unless each has but one."""
+    if not (predictions.mixtures.max(axis=1) == 1).all():
+        return {}
+    right = np.argmax(predictions.embeddings, axis=1) == np.argmax(predictions.mixtures, axis=1)
+    return {"class_accuracy": float(right.mean())}
+
+
 def leakage(predictions: Predictions, curve: LeakCurve, seed: int) -> dict[str, float]:
     """`n_leaked` at the mean angle of these predictions."""
     angle = angle_deg(predictions.embeddings, predictions.mixtures).mean()
@@ -144,29 +154,39 @@ def leakage(predictions: Predictions, curve: LeakCurve, seed: int) -> dict[str, 
 
 
 def composition(predictions: Predictions, curve: LeakCurve, seed: int) -> dict[str, float]:
-    """Angle in degrees between `compose(x_1, x_2)` and the embedding of the member of D1 + D2.
+    """Angles in degrees to the embedding x_3 of the member of D1 + D2; empty without triplets.
 
-    Beside it the same angle with the second part taken from another triplet, no triplet its own (a
-    random cycle by the seed). Empty without triplets.
+    `composition`: of `compose(x_1, x_2)`, the vector of the mean proportions; `.._random`: the same
+    with the second part of another triplet (`strangers`). `composition_sum`: of the literal sum
+    x_1 + x_2, normalised; `.._sum_random` likewise; `.._sum_exact`: of that sum of exact dataset
+    vectors d_1 + d_2 to d_3. An encoder without any error would have the last one; the mean of
+    exact proportions has no error.
     """
     if predictions.triplets is None:
         return {}
     first, second, union = np.moveaxis(predictions.triplets, 1, 0)
     stranger = strangers(second, seed)
-    angle = angle_deg(compose(first, second), union)
-    return {
+    angle, of_sum = angle_deg(compose(first, second), union), angle_deg(first + second, union)
+    metrics = {
         "composition_deg_mean": float(angle.mean()),
         "composition_deg_median": float(np.median(angle)),
         "composition_random_deg_mean": float(angle_deg(compose(first, stranger), union).mean()),
+        "composition_sum_deg_mean": float(of_sum.mean()),
+        "composition_sum_deg_median": float(np.median(of_sum)),
+        "composition_sum_random_deg_mean": float(angle_deg(first + stranger, union).mean()),
     }
+    if predictions.triplet_mixtures is not None:
+        d_1, d_2, d_3 = np.moveaxis(to_sphere(predictions.triplet_mixtures), 1, 0)
+        metrics["composition_sum_exact_deg_mean"] = float(angle_deg(d_1 + d_2, d_3).mean())
+    return metrics
 
 
 def strangers(parts: np.ndarray, seed: int) -> np.ndarray:
-    """Rows [R, ..] in a random cycle by the seed: none keeps its place, R ≥ 2."""
-    order = np.random.default_rng(seed).permutation(len(parts))
-    moved = np.empty_like(parts)
-    moved[order] = parts[np.roll(order, 1)]
-    return moved
+    """Rows [R, ..] in a random cycle by the seed: none keeps its place, R ≥ 2.
+
+    The random partner wherever there is one: here, in `genvec.matching` and on the report's page.
+    """
+    return parts[random_cycle(len(parts), seed)]
 
 
 EVALUATIONS: Mapping[str, Callable[[Predictions, LeakCurve, int], dict[str, float]]] = {
@@ -175,6 +195,7 @@ EVALUATIONS: Mapping[str, Callable[[Predictions, LeakCurve, int], dict[str, floa
     "retrieval": retrieval,
     "leakage": leakage,
     "composition": composition,
+    "single_classes": single_classes,
 }
 
 
@@ -216,7 +237,13 @@ def _checked(predictions: Predictions) -> Predictions:
     if triplets.shape[1:] != (3, mixtures.shape[1]) or len(triplets) < 2:
         raise ValueError(f"triplets {triplets.shape} must be [R, 3, {mixtures.shape[1]}], R ≥ 2")
     _check_rows("triplets", triplets)
-    return Predictions(to_sphere(embeddings), to_simplex(mixtures), to_sphere(triplets))
+    exact = predictions.triplet_mixtures
+    if exact is not None:
+        exact = np.asarray(exact, np.float64)
+        if exact.shape != triplets.shape:
+            raise ValueError(f"triplet_mixtures {exact.shape} must be those of {triplets.shape}")
+        _check_rows("triplet_mixtures", exact)
+    return Predictions(to_sphere(embeddings), to_simplex(mixtures), to_sphere(triplets), exact)
 
 
 def _check_rows(name: str, x: np.ndarray) -> None:

@@ -1,6 +1,6 @@
 """Mixture weights, splits assigned per mixture, and the batches a member draws from its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import chex
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genvec.keys import fold_in_each
 from genvec.types import Batch, Dataset, Split
 
 
@@ -28,7 +29,7 @@ def to_unit(images: jax.Array) -> jax.Array:
 
 def sample_mixtures(key: jax.Array, num: int, num_classes: int, alpha: float) -> jax.Array:
     """Class proportions [num, K] from Dirichlet(alpha); row i depends on the key and i alone."""
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(num))
+    keys = fold_in_each(key, jnp.arange(num))
     return jax.vmap(lambda k: jax.random.dirichlet(k, jnp.full(num_classes, alpha)))(keys)
 
 
@@ -56,13 +57,35 @@ def unseen_mixtures(
     return share * parts[0] + (1 - share) * parts[1]
 
 
+def pure_mixtures(key: jax.Array, mixtures: np.ndarray) -> np.ndarray:
+    """For each of the proportions [N, K] one class, drawn from them: [N, K] of zeros and a one.
+
+    Row i depends on the key, i and its proportions alone; a class of weight 0 is never drawn.
+    """
+    keys = fold_in_each(key, jnp.arange(len(mixtures)))
+    u = np.asarray(jax.vmap(jax.random.uniform)(keys), np.float64)
+    upper = np.cumsum(mixtures, axis=1, dtype=np.float64)
+    label = np.argmax(upper > u[:, None] * upper[:, -1:], axis=1)
+    return np.eye(mixtures.shape[1], dtype=mixtures.dtype)[label]
+
+
 def assign_splits(
-    seed: int, num: int, *, val_fraction: float, test_fraction: float, num_triplets: int
+    seed: int,
+    num: int,
+    *,
+    val_fraction: float,
+    test_fraction: float,
+    num_triplets: int,
+    first: Mapping[str, int] | None = None,
 ) -> Split:
     """Deals `num` mixtures to train, val and test, and pairs test mixtures into triplets.
 
     Triplet r joins two test members, no member twice, with the additional member `num + r`, which
     is to be trained on the union D1 + D2 (`triplet_mixtures`).
+
+    Args:
+      first: {"num": n, "val": v, "test": t} for zoos in which smaller cells have but the first
+        members: of the first n, v are val and t are test; the others make up the fractions.
 
     Raises:
       ValueError: a split would be empty, or the test split is too small for the triplets.
@@ -81,16 +104,34 @@ def assign_splits(
         raise ValueError(
             f"{num_triplets} triplets need {2 * num_triplets} test members, there are {num_test}"
         )
-    order = np.random.default_rng(seed).permutation(num)
-    test = order[num_train + num_val :]
+    generator = np.random.default_rng(seed)
+    dealt = []
+    for start, count, val, test in _parts(num, num_val, num_test, dict(first or {})):
+        order = start + generator.permutation(count)
+        dealt.append(np.split(order, [count - val - test, count - test]))
+    train, val, test = (np.concatenate(parts) for parts in zip(*dealt, strict=True))
     pairs = test[: 2 * num_triplets].reshape(num_triplets, 2)
     thirds = num + np.arange(num_triplets)[:, None]
     return Split(
-        train=np.sort(order[:num_train]),
-        val=np.sort(order[num_train : num_train + num_val]),
+        train=np.sort(train),
+        val=np.sort(val),
         test=np.sort(test),
         triplets=np.concatenate([pairs, thirds], axis=1),
     )
+
+
+def _parts(num: int, num_val: int, num_test: int, first: Mapping[str, int]) -> list[tuple]:
+    """(start, members, val members, test members) of what is dealt at once."""
+    if not first:
+        return [(0, num, num_val, num_test)]
+    n, val, test = first["num"], first["val"], first["test"]
+    parts = [(0, n, val, test), (n, num - n, num_val - val, num_test - test)]
+    if any(min(count, v, t, count - v - t) < 0 for _, count, v, t in parts):
+        raise ValueError(
+            f"first is {val} val and {test} test of the first {n} members; in all there are {num}, "
+            f"of which {num_val} are val and {num_test} test"
+        )
+    return parts
 
 
 def triplet_mixtures(mixtures: np.ndarray, triplets: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import optax
 
 from genvec import trees
 from genvec.geometry import angle_deg
+from genvec.keys import fold_in_step
 from genvec.networks import initialise
 from genvec.objectives import Objective
 from genvec.represent import Features, Normaliser
@@ -74,7 +75,8 @@ def train_encoder(
       steps: updates; the learning rate falls to zero over them.
       average_decay: of the moving average of the parameters; smaller in the first steps, so that
         the average forgets where it began.
-      eval_every: updates in one jitted segment, after which the score is measured.
+      eval_every: updates in one jitted segment, after which the score is measured; it changes no
+        batch and no augmentation.
       keep_last: return the last parameters, whatever their score.
       prepare: (key, what `Examples` hold of one member) → features for the encoder, to augment a
         member anew whenever it is drawn; without augmentation where the key is None.
@@ -114,7 +116,8 @@ def train_encoder(
 
     @partial(jax.jit, donate_argnums=0)
     def run_segment(carry, train, start, index, key):  # a captured `train` would be copied
-        inputs = start + jnp.arange(len(index)), index, jax.random.split(key, len(index))
+        steps = start + jnp.arange(len(index))
+        inputs = steps, index, jax.vmap(partial(fold_in_step, key))(steps)
         return jax.lax.scan(partial(step_fn, train), carry, inputs)
 
     carry = _Carry(params, jax.tree.map(jnp.copy, params), tx.init(params))
@@ -128,7 +131,7 @@ def train_encoder(
     order = _epochs(np.random.default_rng(np.asarray(jax.random.bits(key, (4,)))), num, batch_size)
     for start in range(0, steps, eval_every):
         index = np.stack([next(order) for _ in range(min(eval_every, steps - start))])
-        carry, losses = run_segment(carry, train, start, index, jax.random.fold_in(key, start))
+        carry, losses = run_segment(carry, train, start, index, key)
         if bad := np.flatnonzero(~np.isfinite(losses)).tolist():
             raise FloatingPointError(
                 f"loss not finite at step {start + bad[0]}; train members of that batch: "

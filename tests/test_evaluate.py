@@ -20,6 +20,9 @@ KEYS = [
     "composition_deg_mean",
     "composition_deg_median",
     "composition_random_deg_mean",
+    "composition_sum_deg_mean",
+    "composition_sum_deg_median",
+    "composition_sum_random_deg_mean",
 ]
 CURVE = ev.LeakCurve(np.array([1, 100, 10_000]), np.array([40.0, 4.0, 0.4]))
 

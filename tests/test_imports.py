@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOUNDATION = {"types", "registry", "trees", "geometry"}
+FOUNDATION = {"types", "registry", "trees", "keys", "geometry"}
 BASE = {"data", "prepared", "images", "networks", "symmetry", "objectives", "quality"}
 MAY_IMPORT = {
     "types": set(),
     "registry": set(),
     "trees": set(),
+    "keys": set(),
     "geometry": set(),
     **{name: FOUNDATION for name in BASE},
     "data": FOUNDATION | {"prepared"},
@@ -34,6 +35,7 @@ PURE = {
     "types": {"jax", "numpy"},
     "registry": set(),
     "trees": {"jax", "numpy"},
+    "keys": {"jax", "numpy", "zlib"},
     "geometry": {"jax", "numpy"},
 }
 STANDARD = {"collections", "typing", "types"}

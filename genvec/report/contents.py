@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from genvec.geometry import angle_deg, to_simplex
+from genvec.keys import random_cycle
 from genvec.store import (
     RunFolder,
     cell_paths,
@@ -52,7 +53,7 @@ class Prediction(NamedTuple):
     predicted: np.ndarray  # [n, K] proportions
     angle_deg: np.ndarray  # [n] between embedding and dataset vector
     composed_deg: np.ndarray  # [R] between the composition of two embeddings and the third's
-    random_deg: np.ndarray  # [R] the same with the second part from another triplet
+    random_deg: np.ndarray  # [R] the same with the second part of another triplet, as in the table
 
 
 def read_contents(run: RunFolder) -> Contents:
@@ -68,10 +69,13 @@ def read_contents(run: RunFolder) -> Contents:
     manifest = read_manifest(cell)
     members = read_members(cell, manifest).set_index("member")
     classes = _read(run.classes, read_json, {})
+    manifest = _read(cell / "manifest.json", read_json, {})
     columns = [c.removeprefix("mixture_") for c in members.columns if c.startswith("mixture_")]
-    names = [str(name) for name in classes.get("classes", columns)]
-    if sorted(names) != sorted(columns):
-        raise ValueError(f"classes {names} in {run.classes}, but mixtures of {columns} in the zoo")
+    of_zoo = [str(name) for name in manifest.get("classes", columns)]  # an old zoo may name none
+    names = [str(name) for name in classes.get("classes", of_zoo)]
+    missing = [name for name in names if f"mixture_{name}" not in members]
+    if sorted(names) != sorted(of_zoo) or missing:
+        raise ValueError(f"classes {names} in {run.classes}, but mixtures of {of_zoo} in the zoo")
 
     encoders = run.encoder_names()
     metrics = _read(run.metrics, read_json, {})
@@ -115,7 +119,9 @@ def predict(contents: Contents) -> Prediction | None:
     embeddings = table[columns].to_numpy(np.float64)
     member, finite = table["member"].to_numpy(), np.isfinite(embeddings).all(axis=1)
     composed_deg, random_deg = _compose_deg(
-        contents.members, dict(zip(member[finite], embeddings[finite], strict=True))
+        contents.members,
+        dict(zip(member[finite], embeddings[finite], strict=True)),
+        int(contents.config.get("seed", 0)),
     )
     test = finite & (table["split"] == "test").to_numpy()
     member, embeddings = member[test], embeddings[test]
@@ -141,15 +147,15 @@ def best_encoder(metrics: Mapping[str, Any]) -> str | None:
 
 
 def _compose_deg(
-    members: pd.DataFrame, embeddings: Mapping[int, np.ndarray]
+    members: pd.DataFrame, embeddings: Mapping[int, np.ndarray], seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Angles [R] of the composed parts with the sum: its own parts, and one part of a stranger."""
+    """Angles [R] of the mean proportions with the union: its own parts, and one of a stranger."""
     triplets = [t for t in _triplets(members) if all(member in embeddings for member in t)]
     if len(triplets) < 2:
         return np.empty(0), np.empty(0)
     stacked = np.array([[embeddings[member] for member in t] for t in triplets])  # [R, 3, K]
     first, second, union = np.moveaxis(stacked, 1, 0)
-    stranger = np.roll(second, 1, axis=0)
+    stranger = second[random_cycle(len(second), seed)]
     return (
         angle_deg(to_simplex(first) + to_simplex(second), union),
         angle_deg(to_simplex(first) + to_simplex(stranger), union),

@@ -17,7 +17,10 @@ COLUMNS = {
     "sampling512_calibrated_angle_deg_mean": ("calibrated °", 2),
     "joint_angle_deg_mean": ("one for all °", 2),
     "leave_out_angle_deg_mean": ("left out °", 2),
+    "class_percent": ("class %", 0),
     "train": ("trained on", 0),
+    "val": ("chosen on", 0),
+    "test": ("tested on", 0),
     "seconds_256_members": ("s / 256", 0),
 }
 
@@ -25,12 +28,17 @@ COLUMNS = {
 def families_table(metrics: Mapping[str, Any]) -> str:
     """A Markdown table, a row a cell of the zoo.
 
+    Angles stand on the test members, "tested on"; their encoder's step was chosen on the validation
+    members, "chosen on". "class %" is of cells whose members have learned a single class each.
+
     Args:
       metrics: as in `metrics.json` of `configs/families.py`; what a cell lacks is shown as "–".
     """
     rows = [["", *(heading for heading, _ in COLUMNS.values())]]
     for name, values in metrics["families"].items():
-        values = {**values, "train": values.get("num_members", {}).get("train")}
+        accuracy = values.get("class_accuracy")
+        percent = None if accuracy is None else 100 * accuracy
+        values = {**values, **values.get("num_members", {}), "class_percent": percent}
         shown = (values.get(key) for key in COLUMNS)
         digits = (digits for _, digits in COLUMNS.values())
         cells = (

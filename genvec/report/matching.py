@@ -9,20 +9,27 @@ COLUMNS = {"r1": "R@1 %", "r5": "R@5 %", "mrr": "MRR"}
 
 
 def matched_entries(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The encoder, named after what it reads of a member, and the controls: name → metrics."""
+    """The encoder, named after what it reads of a member, and the controls: name → metrics.
+
+    Where controls have been measured alone there is no encoder.
+    """
     reads = " + ".join(metrics.get("reads", ["weights"]))
-    return {f"encoder of {reads}": metrics["encoder"], **metrics["controls"]}
+    encoder = {f"encoder of {reads}": metrics["encoder"]} if "encoder" in metrics else {}
+    return {**encoder, **metrics["controls"]}
 
 
 def matching_table(metrics: Mapping[str, Any]) -> str:
     """A Markdown table: the encoder and its controls, on data sets of known and of unseen classes.
 
     Args:
-      metrics: as in `matching/metrics.json`.
+      metrics: as in `matching/metrics.json`, or of the controls alone, as in
+        `matching/controls.json`.
     """
-    parts = [name for name in ("seen", "unseen") if f"retrieval_{name}" in metrics["encoder"]]
+    entries = matched_entries(metrics)
+    first = next(iter(entries.values()))
+    parts = [name for name in ("seen", "unseen") if f"retrieval_{name}" in first]
     rows = [["", *(f"{part} {c}" for part in parts for c in (*COLUMNS.values(), "Spearman"))]]
-    for name, values in matched_entries(metrics).items():
+    for name, values in entries.items():
         cells = []
         for part in parts:
             found = values[f"retrieval_{part}"]
@@ -30,6 +37,8 @@ def matching_table(metrics: Mapping[str, Any]) -> str:
             cells += [_with_spread(found, "mrr", 1, 3)]
             cells += [_with_spread(values[f"distances_{part}"], "spearman", 1, 3)]
         rows.append([name, *cells])
+    if "encoder" not in metrics:
+        return markdown(rows)
     sums, own = metrics["encoder"]["composition"], metrics["encoder"]["angles_seen"]
     note = (
         f"sum of two models to the model of both data sets: "

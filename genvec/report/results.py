@@ -41,11 +41,16 @@ COLUMNS = (
            "dataset vector among all test ones; 1 is perfect"),
     Column("n_leaked", "leaked", "labels", 0, 1, "Number of labelled draws from the true mixture "
            "whose proportions are off by the same mean angle: what the weights give away"),
-    Column("composition_deg_mean", "composition", "sum °", 2, 0, "Angle between the sum of two "
-           "members' embeddings (in proportions) and that of a third trained on both data sets; "
-           "a constant has 0 here and for random partners alike"),
+    Column("composition_deg_mean", "composition", "mean °", 2, 0, "Angle between the dataset "
+           "vector of the mean of two members' proportions and the embedding of a third member, "
+           "trained on both data sets; a constant has 0 here and for random partners alike"),
     Column("composition_random_deg_mean", "composition", "random °", 2, 0, "The same angle with "
-           "one part taken from another triplet: what the sum must be well below"),
+           "one part taken from another triplet: what the mean must be well below"),
+    Column("composition_sum_deg_mean", "composition", "sum °", 2, 0, "Angle between the literal "
+           "sum of two members' embeddings, normalised, and the third one's embedding"),
+    Column("composition_sum_exact_deg_mean", "composition", "exact sum °", 2, 0, "The same angle "
+           "for exact dataset vectors: what an encoder without error has, since the vector of a "
+           "union is not the sum of two vectors"),
 )  # fmt: skip
 
 

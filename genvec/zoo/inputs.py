@@ -7,7 +7,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genvec.keys import fold_in_each, fold_in_name
 from genvec.types import Family, HParams
+
+# Hyper-parameters once had the numbers of their places among a family's, sorted. Those of then keep
+# them, and so what is drawn for them; any other has the number of its name.
+_ADVERSARIAL = ("critic_learning_rate", "instance_noise", "learning_rate", "stage_steps")
+_LOSSES = ("cgan", "minimax", "non_saturating", "lsgan", "lsgan_pearson", "wgan")
+SORTED: Mapping[str, tuple[str, ...]] = {
+    "aae": ("adversarial", "critic_learning_rate", "learning_rate"),
+    "ae": ("learning_rate",),
+    "bayesian_pca": ("learning_rate", "num_images"),
+    "contractive_ae": ("contraction", "learning_rate"),
+    "denoising_ae": ("learning_rate", "noise"),
+    "density": ("learning_rate",),
+    "hyper_vae": ("learning_rate",),
+    "inr": ("learning_rate",),
+    "mad_gan": ("critic_learning_rate", "instance_noise", "learning_rate"),
+    "pca": ("learning_rate",),
+    "ppca": ("learning_rate",),
+    "sparse_ae": ("learning_rate", "sparsity"),
+    "vae": ("beta", "learning_rate", "sigma"),
+    "wae": ("divergence", "learning_rate"),
+    "wgan_gp": tuple(sorted((*_ADVERSARIAL, "gradient_penalty"))),
+    **dict.fromkeys(_LOSSES, _ADVERSARIAL),
+}
 
 
 class MemberInputs(NamedTuple):
@@ -42,14 +66,17 @@ def member_inputs(
     check_hparams(family, init=init, hparams=hparams)
     num = len(mixtures)
     train_key, init_key, hparam_key = jax.random.split(key, 3)
-    init_keys = fold_in_each(init_key, num)
+    members = jnp.arange(num)
+    init_keys = fold_in_each(init_key, members)
+    kept = {name: number for number, name in enumerate(SORTED.get(family.name, ()))}
     columns = {}
-    for number, name in enumerate(sorted(family.hparams)):
+    for name in sorted(family.hparams):
         low, high = _range(name, hparams.get(name, family.hparams[name]))
-        u = jax.vmap(jax.random.uniform)(fold_in_each(jax.random.fold_in(hparam_key, number), num))
+        own_key = fold_in_name(hparam_key, name, kept)
+        u = jax.vmap(jax.random.uniform)(fold_in_each(own_key, members))
         columns[name] = low * (high / low) ** u if high > low else jnp.full(num, low)
     return MemberInputs(
-        key=fold_in_each(train_key, num),
+        key=fold_in_each(train_key, members),
         init_key=jnp.broadcast_to(init_key, num) if init == "shared" else init_keys,
         mixture=jnp.asarray(mixtures, jnp.float32),
         hparams=columns,
@@ -67,11 +94,6 @@ def check_hparams(
         raise ValueError(f"{family.name} has no hyper-parameter {sorted(unknown)}; known: {known}")
     for name, value in hparams.items():
         _range(name, value)
-
-
-def fold_in_each(key: jax.Array, num: int) -> jax.Array:
-    """Keys [num]; key i is `fold_in(key, i)`."""
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(num))
 
 
 def _range(name: str, value: float | Sequence[float]) -> tuple[float, float]:
