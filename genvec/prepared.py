@@ -148,7 +148,7 @@ def read_images(
     *size, channels = feature.shape
     if None in feature.shape or len(size) != 2 or feature.np_dtype != np.uint8:
         raise ValueError(
-            f"{source}: images are {feature.np_dtype} of shape {feature.shape}; "
+            f"{source}: images are {np.dtype(feature.np_dtype)} of shape {feature.shape}; "
             "give uint8 [H, W, C] of one size"
         )
     images = np.empty((len(source), *size, 1 if gray_copies else channels), np.uint8)
