@@ -51,8 +51,20 @@ def describe_images(describe: Callable, images: np.ndarray) -> np.ndarray:
 def make_banks(
     data: MixtureData, describe: Callable, known: Sequence[int], images_a_class: int
 ) -> tuple[Bank, Bank, Scale]:
-    """Banks of the first training images of each class, and of all held-out ones."""
+    """Banks of the first training images of each class, and of all held-out ones.
+
+    Raises:
+      ValueError: a class without held-out images, or no image a class; nothing could be drawn.
+    """
     counts, starts = np.asarray(data.counts), np.asarray(data.starts)
+    num_heldout = np.bincount(np.asarray(data.heldout_labels), minlength=len(counts))
+    if images_a_class < 1:
+        raise ValueError(f"images_a_class is {images_a_class}; it must be positive")
+    if not num_heldout.all():
+        raise ValueError(
+            f"class number {int(np.argmin(num_heldout))} of the run has no held-out image; data "
+            "sets to compare with are drawn from held-out images of every class"
+        )
     sizes = np.minimum(counts, images_a_class)
     rows = np.concatenate([s + np.arange(n) for s, n in zip(starts, sizes, strict=True)])
     learned = describe_images(describe, np.asarray(data.images)[rows])
@@ -60,7 +72,6 @@ def make_banks(
     may_know = np.isin(np.repeat(np.arange(len(sizes)), sizes), known)
     deviation = learned[may_know].std(axis=0)
     scale = Scale(learned[may_know].mean(axis=0), np.where(deviation > 1e-6, deviation, 1))
-    num_heldout = np.bincount(np.asarray(data.heldout_labels), minlength=len(counts))
     return _bank(scale(learned), sizes), _bank(scale(heldout), num_heldout), scale
 
 

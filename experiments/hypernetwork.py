@@ -19,7 +19,7 @@ from experiments.start import main
 from genvec import trees
 from genvec.families import FAMILIES
 from genvec.families.hyper_vae import write_member
-from genvec.mixtures import to_unit
+from genvec.mixtures import heldout_weights, to_unit
 from genvec.store import load_zoo, read_json, write_json
 from genvec.zoo import Task, member_inputs, train_member
 
@@ -72,7 +72,6 @@ def run_stage(config, run) -> None:
 def _measure(config, target, data, classifier):
     """(params of n VAEs, mixtures [n, K]) → ELBO on held-out images and mean |share − d|, [n]."""
     x, hparams = to_unit(data.heldout_images), jax.tree.map(jnp.asarray, dict(target.hparams))
-    labels = jax.nn.one_hot(data.heldout_labels, len(data.counts))
     elbo_key, sample_key = jax.random.split(stream(config, "evaluate"))
 
     @jax.jit
@@ -82,7 +81,7 @@ def _measure(config, target, data, classifier):
         images = target.sample(params, {}, sample_key, NUM_SAMPLES)
         told = jnp.argmax(classifier.apply(classifier.variables, images), axis=-1)
         shares = jnp.mean(jax.nn.one_hot(told, len(d)), axis=0)
-        weight = labels @ (d / jnp.sum(labels, axis=0))
+        weight = heldout_weights(d, data.heldout_labels)
         return jnp.dot(weight, values), jnp.mean(jnp.abs(shares - d))
 
     return measure

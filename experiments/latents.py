@@ -120,14 +120,20 @@ class Coded(NamedTuple):
 
 
 def coded(key: jax.Array, data: MixtureData, **training: int) -> Coded:
-    """A VAE with the default size of code, on the first classes."""
+    """A VAE with the default size of code, on the first classes.
+
+    Raises:
+      ValueError: one of them has no held-out image to encode.
+    """
+    heldout, labels = np.asarray(data.heldout_images), np.asarray(data.heldout_labels)
+    counts = np.asarray(data.counts)[:MAX_CLASSES]
+    if len(missing := np.setdiff1d(np.arange(len(counts)), labels)):
+        raise ValueError(f"class number {missing[0]} of the run has no held-out image to encode")
     family = vae(data.images.shape[1:], hidden=HIDDEN)
     member = train_one(key, family, data, **training)
     encode = jax.jit(partial(family.encode, member.params, member.state))
     decode_fn: Any = family.decode
     decode = jax.jit(partial(decode_fn, member.params, member.state))
-    heldout, labels = np.asarray(data.heldout_images), np.asarray(data.heldout_labels)
-    counts = np.asarray(data.counts)[:MAX_CLASSES]
     scans = [heldout[labels == k] for k in range(len(counts))]
     codes = [np.asarray(encode(x / np.float32(255))) for x in scans]
     seen = np.split(np.asarray(encode(to_unit(data.images[: counts.sum()]))), np.cumsum(counts))

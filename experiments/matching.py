@@ -17,7 +17,7 @@ from experiments.encoders import mixtures
 from experiments.environment import environment
 from experiments.finished import matched_encoders
 from experiments.pairs import TestPairs, tested_members
-from experiments.setup import check, unseen_classes
+from experiments.setup import check, chosen_classes, positive, unseen_classes
 from experiments.start import main
 from genvec import trees
 from genvec.matching import READS, PairEncoder, contrast
@@ -42,6 +42,7 @@ from genvec.store import (
 )
 from genvec.symmetry import augment
 from genvec.train import Examples, train_encoder
+from genvec.validity import without_images
 
 WIDTH = 64  # members or data sets embedded at once
 
@@ -212,7 +213,15 @@ def _over_seeds(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str,
 def check_matching(config) -> None:
     """Raises ValueError, before any compute is spent, for what only this script needs."""
     setup = check(config)
-    family = setup.family
+    family, dataset = setup.family, setup.dataset
+    unseen_classes(config)
+    classes = chosen_classes(config, dataset) or range(len(dataset.class_names))
+    if empty := without_images(dataset, dataset.heldout_labels, classes):
+        raise ValueError(
+            f"config.classes: {dataset.name} has no held-out image of class {', '.join(empty)}; "
+            "the data sets that are searched for are drawn from held-out images of every class"
+        )
+    positive(config.matching, "images_a_class")
     for name, members in tested_members(config, setup).items():
         if len(members) < 2:
             raise ValueError(

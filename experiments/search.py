@@ -4,9 +4,11 @@ python -m experiments.search --zoo=runs/unseen/zoo --query=FOLDER [--num=10] [--
 python -m experiments.search --zoo=runs/unseen/zoo --query=mnist:heldout:3,8
 
 The query is a folder of images, or a part of a data set: its name, "train" or "heldout", and if
-wanted the names of classes. The run must have been made by experiments.matching.
+wanted the names of classes. The run must have been made by experiments.matching. How images of a
+folder are decoded, and which are refused, says genvec.decoding; what is skipped is listed.
 """
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,11 +27,14 @@ from experiments.setup import check
 from genvec import trees
 from genvec.classes import features
 from genvec.data import class_indices, load_dataset
+from genvec.decoding import printable
 from genvec.images import read_images
 from genvec.keys import fold_in_each
 from genvec.matching import PairEncoder, nearest
 from genvec.report import Found, write_search
 from genvec.store import StoreError, load_zoo, read_json, read_table
+from genvec.types import Dataset
+from genvec.validity import without_images
 
 MAX_IMAGES = 4_096  # of the query, evenly taken
 SHOWN = 12  # images of a member, and of the query, on the page
@@ -80,19 +85,11 @@ def search(zoo: str, query: str, num: int) -> tuple[Hits, np.ndarray, tuple[Any,
 
 
 def _query(query: str, image_shape, config) -> np.ndarray:
+    if not query:
+        raise ValueError("the query is empty; give a folder of images, or DATASET:train|heldout")
     name, _, rest = query.partition(":")
-    if rest and not Path(query).exists():
-        part, _, names = rest.partition(":")
-        if part not in PARTS:
-            raise ValueError(f"{query}: {part!r} is no part of a data set; known: train, heldout")
-        dataset = load_dataset(name, data_dir=config.data.data_dir or None)
-        images, labels = (
-            (dataset.images, dataset.labels)
-            if part == "train"
-            else (dataset.heldout_images, dataset.heldout_labels)
-        )
-        if names:
-            images = images[np.isin(labels, class_indices(dataset, names.split(",")))]
+    if rest and not os.path.lexists(query):
+        images = _part(query, load_dataset(name, data_dir=config.data.data_dir or None))
         if images.shape[1:] != tuple(image_shape):
             raise ValueError(
                 f"images of {name} are {images.shape[1:]}, the encoder was trained on {image_shape}"
@@ -100,10 +97,29 @@ def _query(query: str, image_shape, config) -> np.ndarray:
     else:
         read = read_images(query, image_shape)
         images = read.images
-        if read.skipped:
-            print(f"skipped, as no images: {', '.join(read.skipped)}")
+        print("".join(f"{line}\n" for line in read.told()), end="")
     rows = np.unique(np.linspace(0, len(images) - 1, MAX_IMAGES).round().astype(int))
     return images[rows]
+
+
+def _part(query: str, dataset: Dataset) -> np.ndarray:
+    """The images of DATASET:train|heldout[:CLASS,…]; at least one of each class asked for."""
+    _, part, *names = query.split(":", 2)
+    if part not in PARTS:
+        raise ValueError(f"{query}: {part!r} is no part of a data set; known: train, heldout")
+    images, labels = (
+        (dataset.images, dataset.labels)
+        if part == "train"
+        else (dataset.heldout_images, dataset.heldout_labels)
+    )
+    if names and names[0]:
+        classes = class_indices(dataset, names[0].split(","))
+        if missing := without_images(dataset, labels, classes):
+            raise ValueError(f"{query}: there is no {part} image of class {', '.join(missing)}")
+        images = images[np.isin(labels, classes)]
+    if not len(images):
+        raise ValueError(f"{query}: there is no {part} image")
+    return images
 
 
 def _found(hits: Hits, config, run, setup) -> list[Found]:
@@ -138,7 +154,9 @@ def main() -> None:
         print(f"{where}  {one.score:.3f}  {one.trained_on()}")
     reads = made_by[0].matching.get("reads", ("weights",))  # runs before it had but these
     shown = images[:SHOWN]
-    print(f"\n{write_search(Path(asked.page), asked.query, shown, len(images), found, reads)}")
+    query = printable(asked.query)
+    page = write_search(Path(asked.page), query, shown, len(images), found, reads)
+    print(f"\n{printable(page)}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from genvec.prepared import DatasetNotPrepared
 from genvec.registry import lookup
 from genvec.represent import REPRESENTATIONS
 from genvec.types import Dataset, Family, Split
+from genvec.validity import check_classes
 from genvec.zoo import PLANS, PRECISIONS, Task, check_hparams
 
 
@@ -86,7 +87,10 @@ def check(config: Any) -> Setup:
                 images=smaller(dataset.images), heldout_images=smaller(dataset.heldout_images)
             )
     with named_section("config.classes"):
-        num_classes = len(chosen_classes(config, dataset) or range(config.classes.num))
+        explicit = chosen_classes(config, dataset)
+        # without a choice by name, any of them may be chosen
+        check_classes(dataset, explicit or range(len(dataset.class_names)))
+        num_classes = len(explicit or range(config.classes.num))
         if not 2 <= num_classes <= len(dataset.class_names):
             raise ValueError(
                 f"{num_classes} classes of {dataset.name}; allowed: 2..{len(dataset.class_names)}"

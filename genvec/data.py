@@ -5,30 +5,32 @@ official one where there is one, else a stratified fifth drawn with the fixed se
 argument changes it.
 """
 
-import hashlib
-import json
 import operator
 import os
-import struct
-import zipfile
+import warnings
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from genvec.prepared import Progress, open_set, prepared_folder, read_images
+from genvec.cached import cache_folder, fingerprint, read_cache, write_cache
+from genvec.prepared import (
+    Progress,
+    names_of_classes,
+    open_set,
+    open_split,
+    prepared_folder,
+    read_images,
+)
 from genvec.registry import UnknownNameError, lookup
 from genvec.types import Dataset
+from genvec.validity import check_dataset, check_labels
 
 HELDOUT_FRACTION = 0.2
 HELDOUT_SEED = 0
-CACHE_FORMAT = (
-    1  # raise it when decoding or the held-out division changes: old files are then ignored
-)
-# what numpy and zipfile raise on a file that is cut off or has wrong bytes
-DAMAGE = (ValueError, KeyError, EOFError, NotImplementedError, struct.error, zipfile.BadZipFile)
+# raise it when decoding or the held-out division changes: old files are then ignored
+CACHE_FORMAT = 2
 
 
 def load_dataset(
@@ -50,9 +52,10 @@ def load_dataset(
       KeyError: unknown name; the message lists the known ones.
       DatasetNotPrepared: the set is not in its folder; the message holds the command that
         prepares it there.
+      ValueError: the set is damaged, or it is not what `check_dataset` allows.
     """
     loader = lookup(DATASETS, name, kind="dataset")
-    return loader(data_dir=data_dir, progress=progress, **args)
+    return check_dataset(loader(data_dir=data_dir, progress=progress, **args))
 
 
 def class_indices(dataset: Dataset, classes: Sequence[str | int]) -> tuple[int, ...]:
@@ -111,8 +114,9 @@ def load_tfds(
 ) -> Dataset:
     """A prepared TFDS set, read without TensorFlow and without ever downloading.
 
-    Decoded arrays are kept in $GENVEC_CACHE_DIR, else $XDG_CACHE_HOME/genvec, else ~/.cache/genvec
-    (mnist 55 MB, cifar10 185 MB, omniglot 213 MB); `data_dir` is only read.
+    Decoded arrays are kept in `genvec.cached.cache_folder` (mnist 55 MB, cifar10 185 MB, omniglot
+    213 MB), under a name that holds a digest of the set's files; `data_dir` is only read. A cache
+    that cannot be read or written is told by a warning, and the set is decoded.
 
     Args:
       name: folder of the set inside `data_dir`; the highest version prepared there is read.
@@ -124,88 +128,62 @@ def load_tfds(
       gray_copies: the channels are copies of one; keep one.
 
     Raises:
-      DatasetNotPrepared: see `load_dataset`.
+      DatasetNotPrepared, ValueError: see `load_dataset`; or the set lacks a split or the feature.
     """
     folder = prepared_folder(name, data_dir)
     options = [CACHE_FORMAT, name, label_feature, heldout_split, gray_copies]
-    cache = _cache_folder() / f"{name}-{folder.name}-{_fingerprint(folder, options)[:16]}.npz"
-    dataset = _read_cache(cache)
+    cache = cache_folder() / f"{name}-{folder.name}-{fingerprint(folder, options)[:16]}.npz"
+    dataset = read_cache(cache)
     if dataset is not None:
         return dataset
-    cache.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that failing is early
-
     builder = open_set(folder)
+    class_names = names_of_classes(builder, label_feature)
     splits = ["train"] if heldout_split is None else ["train", heldout_split]
-    sources = [builder.as_data_source(split) for split in splits]
+    sources = [open_split(builder, split) for split in splits]
     total, arrays, done = sum(map(len, sources)), [], 0
     for source in sources:
         arrays.append(read_images(source, label_feature, gray_copies, progress, done, total))
         done += len(source)
-    class_names: list[str] = builder.info.features[label_feature].names
     if heldout_split is None:
         dataset = _hold_out(name, class_names, *arrays[0])
     else:
-        dataset = Dataset(name, tuple(class_names), *arrays[0], *arrays[1])
-    _write_cache(cache, dataset)
+        dataset = Dataset(name, class_names, *arrays[0], *arrays[1])
+    write_cache(cache, check_dataset(dataset))
     return dataset
 
 
 def _hold_out(
     name: str, class_names: Sequence[str], images: np.ndarray, labels: np.ndarray
 ) -> Dataset:
-    """Holds out a fifth of every class by the fixed seed; classes without images are left out."""
+    """Holds out a fifth of every class by the fixed seed; classes without images are left out.
+
+    Of a class of two images one is held out. The one image of a class stays in the train part, and
+    a warning names the class.
+
+    Raises:
+      ValueError: labels that are no index of a class.
+    """
+    check_labels(labels, len(images), len(class_names), name)
     present, labels = np.unique(labels, return_inverse=True)
     labels = labels.astype(np.int32)
     rng = np.random.default_rng(HELDOUT_SEED)
     heldout = np.zeros(len(labels), bool)
     for label in range(len(present)):
         members = rng.permutation(np.flatnonzero(labels == label))
-        heldout[members[: round(HELDOUT_FRACTION * len(members))]] = True
+        heldout[members[: _num_heldout(len(members))]] = True
     parts = images[~heldout], labels[~heldout], images[heldout], labels[heldout]
-    return Dataset(name, tuple(class_names[int(index)] for index in present), *parts)
+    names = tuple(class_names[int(index)] for index in present)
+    if single := [names[k] for k in np.flatnonzero(np.bincount(labels) == 1)]:
+        warnings.warn(
+            f"{name} has one image of class {', '.join(single)}: it is trained on, not held out",
+            stacklevel=3,
+        )
+    return Dataset(name, names, *parts)
 
 
-def _fingerprint(folder: Path, options: list[Any]) -> str:
-    """SHA-256 over the folder's path, its descriptions, the size of every file, and the options."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    sizes = [[path.name, path.stat().st_size] for path in files]
-    digest = hashlib.sha256(json.dumps([str(folder.resolve()), sizes, options]).encode())
-    for path in files:
-        if path.suffix in (".json", ".txt"):  # the rest are shards
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _cache_folder() -> Path:
-    if os.environ.get("GENVEC_CACHE_DIR"):
-        return Path(os.environ["GENVEC_CACHE_DIR"]).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "genvec"
-
-
-def _read_cache(path: Path) -> Dataset | None:
-    """What `_write_cache` wrote; None without a file, or with a damaged one, which is removed."""
-    try:
-        # zip members carry a checksum; np.load(path) would leave a damaged file open
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            fields = {field: arrays[field] for field in Dataset._fields}
-    except FileNotFoundError:
-        return None
-    except DAMAGE:
-        path.unlink()
-        return None
-    names = tuple(str(name) for name in fields.pop("class_names"))
-    return Dataset(name=str(fields.pop("name")), class_names=names, **fields)
-
-
-def _write_cache(path: Path, dataset: Dataset) -> None:
-    """Plain uncompressed arrays; written aside and renamed: readers see all of it or nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, allow_pickle=False, **dataset._asdict())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _num_heldout(num: int) -> int:
+    """Of `num` images of a class: a fifth; at least one, where another is left."""
+    return max(round(HELDOUT_FRACTION * num), int(num > 1))
 
 
 DATASETS = {

@@ -5,57 +5,79 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-CHANNELS = {"1": 1, "L": 1, "RGB": 3}  # Pillow's modes that are read as they are
-READ_AS = {1: "L", 3: "RGB"}
+from genvec.decoding import MisfitError, NoImageError, printable, read_picture
+
 CHUNK = 1024  # images shrunk at once
+NAMED = 5  # files that an error or a note names, of many
 
 
 class FolderImages(NamedTuple):
-    """What a folder holds."""
+    """The images of a folder, and what became of its other files; names are printable."""
 
     images: np.ndarray  # uint8 [M, H, W, C], in the order of the file names
-    skipped: tuple[str, ...]  # names of files that are no images
+    skipped: tuple[tuple[str, str], ...]  # (name, reason) of everything that is no image
+    notes: tuple[tuple[str, str], ...]  # (name, what was done to the image)
+
+    def told(self) -> list[str]:
+        """Lines for the user: each note with its files, each skipped file with its reason."""
+        by_note: dict[str, list[str]] = {}
+        for name, note in self.notes:
+            by_note.setdefault(note, []).append(name)
+        lines = [f"{note}: {_some(names)}" for note, names in by_note.items()]
+        return lines + [f"skipped {name}: {reason}" for name, reason in self.skipped]
 
 
 def read_images(folder: str | Path, image_shape: Sequence[int]) -> FolderImages:
-    """All image files directly in a folder.
+    """All image files directly in a folder, decoded as `genvec.decoding` says.
+
+    What is no image that can be decoded is skipped, whatever it is, and listed with the reason. An
+    image that does not fit is an error: without it the question would be another one.
 
     Args:
-      folder: its path; hidden files do not count.
-      image_shape: (H, W, C) that the images must have. A palette counts as colour.
+      folder: its path; hidden files do not count, folders inside are listed as skipped.
+      image_shape: (H, W, C) that the images must have; C is 1 or 3.
 
     Raises:
-      ValueError: not a folder, no image in it, or an image of another size or number of channels;
-        the message names the file.
+      ValueError: not a folder that can be read, no image in it, or an image of another size,
+        with colours where C is 1, or of values without a known white. The message names the file.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
-    images, skipped = [], []
+    if image_shape[2] not in (1, 3):
+        raise ValueError(f"files hold 1 or 3 channels; the encoder was trained on {image_shape[2]}")
+    images, skipped, notes = [], [], []
+    files = _files(folder)
     for path in files:
+        name = printable(path.name)
         try:
-            with Image.open(path) as image:
-                images.append(_pixels(path, image, image_shape))
-        except (UnidentifiedImageError, OSError, SyntaxError):
-            skipped.append(path.name)
+            picture = read_picture(path, image_shape)
+        except NoImageError as error:
+            skipped.append((name, str(error)))
+        except MisfitError as error:
+            raise ValueError(f"{printable(path)}: {error}") from error
+        else:
+            images.append(picture.pixels)
+            notes += [(name, note) for note in picture.notes]
     if not images:
-        odd = f"; unreadable: {', '.join(skipped[:5])}" if skipped else ""
-        raise ValueError(f"{folder} has no image in its {len(files)} files{odd}")
-    return FolderImages(np.stack(images), tuple(skipped))
+        odd = "".join(f"; {name}: {reason}" for name, reason in skipped[:NAMED])
+        raise ValueError(f"{printable(folder)} has no image in its {len(files)} files{odd}")
+    return FolderImages(np.stack(images), tuple(skipped), tuple(notes))
 
 
-def _pixels(path: Path, image: Image.Image, image_shape: Sequence[int]) -> np.ndarray:
-    height, width, channels = image_shape
-    found = CHANNELS.get(image.mode, 3)
-    if (image.height, image.width, found) != (height, width, channels):
-        raise ValueError(
-            f"{path} is {image.height} × {image.width} with {found} channel{'s' * (found > 1)}; "
-            f"the encoder was trained on {height} × {width} with {channels}"
-        )
-    return np.asarray(image.convert(READ_AS[channels]), np.uint8).reshape(height, width, channels)
+def _files(folder: Path) -> list[Path]:
+    """What lies in a folder, in the order of the names."""
+    if not folder.is_dir():
+        what = "a file; if it is an archive, unpack it" if folder.is_file() else "not a folder"
+        raise ValueError(f"{printable(folder)} is {what}")
+    try:
+        return sorted(path for path in folder.iterdir() if path.name[0] != ".")
+    except OSError as error:
+        raise ValueError(f"{printable(folder)} cannot be read: {error.strerror}") from error
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def in_batches(
@@ -64,7 +86,12 @@ def in_batches(
     """`fn` of images [M, H, W, C], `batch_size` at a time, as one array [M, ..].
 
     `fn` sees batches of one shape, so it is compiled once; what it says of padding is dropped.
+
+    Raises:
+      ValueError: there are no images.
     """
+    if not len(images):
+        raise ValueError("there are no images to compute anything of")
     size, parts = min(batch_size, len(images)), []
     for start in range(0, len(images), batch_size):
         part = images[start : start + batch_size]

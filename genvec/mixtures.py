@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genvec.data import class_indices
 from genvec.keys import fold_in_each
 from genvec.types import Batch, Dataset, Split
+from genvec.validity import check_classes, check_dataset
 
 
 class MixtureData(NamedTuple):
@@ -143,14 +145,12 @@ def group_by_class(dataset: Dataset, classes: Sequence[int]) -> MixtureData:
     """The K `classes` of a data set (indices into its class names), ready to draw from.
 
     Raises:
-      ValueError: the images are not uint8. Members see them as [0, 1]; outside of it a Bernoulli
-        likelihood, and the sigmoid that decoders end with, have no meaning.
+      KeyError: an index that is of no class.
+      ValueError: the data set is not what `check_dataset` allows; a class is given twice; one has
+        no train image, or none has a held-out one (see `check_classes`).
     """
-    if dataset.images.dtype != np.uint8:
-        raise ValueError(
-            f"images of {dataset.name} are {dataset.images.dtype}, from {dataset.images.min()} to "
-            f"{dataset.images.max()}; give uint8 0..255, which members see as [0, 1]"
-        )
+    classes = class_indices(check_dataset(dataset), classes)
+    check_classes(dataset, classes)
     parts = [dataset.images[dataset.labels == label] for label in classes]
     counts = np.array([len(part) for part in parts])
     heldout = [dataset.heldout_images[dataset.heldout_labels == label] for label in classes]
@@ -168,16 +168,47 @@ def draw_rows(
 ) -> tuple[jax.Array, jax.Array]:
     """Draws with replacement: a class by the mixture [K], then one of its rows uniformly.
 
+    A class of weight zero is never drawn, however its neighbours' sums are rounded.
+
+    Args:
+      starts, counts: where the rows of each class begin and how many there are, [K]; each class
+        with weight has one at least.
+
     Returns:
       Rows [num] of a table that is sorted by class, and their classes [num].
     """
     chex.assert_equal_shape([mixture, starts, counts])
     class_u, row_u = jax.random.uniform(key, (2, num))
     upper = jnp.cumsum(mixture)[:-1]
-    label = jnp.sum(class_u[:, None] >= upper, axis=1)
+    label = _nearest_with_weight(mixture)[jnp.sum(class_u[:, None] >= upper, axis=1)]
     # uniform < 1, yet its product with a large count can round up to the count itself
     offset = jnp.minimum((row_u * counts[label]).astype(jnp.int32), counts[label] - 1)
     return starts[label] + offset, label
+
+
+def _nearest_with_weight(mixture: jax.Array) -> jax.Array:
+    """Each class itself [K]; for one of weight zero the class with weight before it, or the first.
+
+    The sums of a mixture can end below 1, and sums in a tree can differ where nothing was added:
+    a draw in such a gap of one unit in the last place would go to a class of weight zero.
+    """
+    has_weight = mixture > 0
+    before = jax.lax.cummax(jnp.where(has_weight, jnp.arange(len(mixture)), -1))
+    return jnp.where(before < 0, jnp.argmax(has_weight), before)
+
+
+def heldout_weights(mixture: jax.Array, labels: jax.Array) -> jax.Array:
+    """Weights [M'] of held-out images with labels [M'], for means in the proportions [K] of d.
+
+    A class's share is divided equally among its images. A class without held-out images is left
+    out: the shares of the others are scaled up to sum to 1. Where no class of the mixture has any,
+    the weights, and with them the mean, are NaN: it cannot be computed.
+    """
+    onehot = jax.nn.one_hot(labels, mixture.shape[0])
+    counts = jnp.sum(onehot, axis=0)
+    seen = counts > 0
+    weights = onehot @ jnp.where(seen, mixture / jnp.where(seen, counts, 1), 0)
+    return weights / jnp.where(jnp.all(seen), 1, jnp.sum(jnp.where(seen, mixture, 0)))
 
 
 def draw_batch(key: jax.Array, mixture: jax.Array, data: MixtureData, batch_size: int) -> Batch:

@@ -3,7 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def prepared_folder(name: str, data_dir: str | os.PathLike | None) -> Path:
 
     Raises:
       DatasetNotPrepared: there is none; the message holds the command that prepares it.
+      ValueError: its description is damaged.
     """
     if data_dir is not None:
         root, origin = Path(data_dir), "the argument data_dir"
@@ -46,8 +48,10 @@ def prepared_folder(name: str, data_dir: str | os.PathLike | None) -> Path:
             f"This command prepares it there:\n  {_prepare_command(name, root)}"
         )
     info = max(infos, key=lambda path: [int(part) for part in path.parent.name.split(".")])
-    content = json.loads(info.read_text())
-    formats = [content.get("fileFormat", "tfrecord"), *content.get("alternativeFileFormats", [])]
+    with _naming(info):
+        content = json.loads(info.read_text())
+        formats = [content.get("fileFormat", "tfrecord")]
+        formats += content.get("alternativeFileFormats", [])
     if "array_record" not in formats:
         raise DatasetNotPrepared(
             f"data set {name!r} in {info.parent} (from {origin}) is prepared as "
@@ -66,11 +70,63 @@ def _prepare_command(name: str, root: Path) -> str:
     )
 
 
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """What other libraries raise while they read a set becomes one line that names where it lies.
+
+    array_record, Riegeli, protobuf and Pillow each have kinds of their own.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(
+            f"{path} cannot be read: {reason}; if it is damaged, prepare the set again"
+        ) from error
+
+
 def open_set(folder: Path) -> Any:
-    """The TFDS builder of a prepared folder; not `tfds.data_source`, which tries to download."""
+    """The TFDS builder of a prepared folder; not `tfds.data_source`, which tries to download.
+
+    Raises:
+      ValueError: its descriptions are damaged.
+    """
     import tensorflow_datasets as tfds  # a second to import, and not needed from a cache
 
-    return tfds.builder_from_directory(folder)
+    with _naming(folder):
+        return tfds.builder_from_directory(folder)
+
+
+def open_split(builder: Any, split: str, **options: Any) -> Any:
+    """One split of an opened set as a TFDS data source.
+
+    Raises:
+      ValueError: there is no such split, or its files are damaged.
+    """
+    if split not in builder.info.splits:
+        known = ", ".join(sorted(builder.info.splits))
+        raise ValueError(f"{builder.data_path} has no split {split!r}; known: {known}")
+    with _naming(f"split {split!r} of {builder.data_path}"):
+        return builder.as_data_source(split, **options)
+
+
+def names_of_classes(builder: Any, feature: str) -> tuple[str, ...]:
+    """The names that an opened set gives to the numbers of a feature.
+
+    Raises:
+      ValueError: no such feature, one that is no class, or fewer names than classes.
+    """
+    features = builder.info.features
+    if feature not in features:
+        known = ", ".join(sorted(features))
+        raise ValueError(f"{builder.data_path} has no feature {feature!r}; known: {known}")
+    names = getattr(features[feature], "names", None)
+    if names is None or len(names) != features[feature].num_classes:
+        raise ValueError(
+            f"feature {feature!r} of {builder.data_path} is {features[feature]!r} with the names "
+            f"{names}; a class needs one name for each number"
+        )
+    return tuple(names)
 
 
 def read_images(
@@ -85,14 +141,22 @@ def read_images(
       progress: called after each chunk of records with (done + images so far, total).
 
     Raises:
-      ValueError: an image with colours, where copies are expected.
+      ValueError: an image with colours, where copies are expected; images that are not uint8 of
+        one size; a record that cannot be read.
     """
-    *size, channels = source.dataset_info.features["image"].shape
+    feature = source.dataset_info.features["image"]
+    *size, channels = feature.shape
+    if None in feature.shape or len(size) != 2 or feature.np_dtype != np.uint8:
+        raise ValueError(
+            f"{source}: images are {np.dtype(feature.np_dtype)} of shape {feature.shape}; "
+            "give uint8 [H, W, C] of one size"
+        )
     images = np.empty((len(source), *size, 1 if gray_copies else channels), np.uint8)
     labels = np.empty(len(source), np.int32)
     for start in range(0, len(source), CHUNK):
         stop = min(start + CHUNK, len(source))
-        records = source.__getitems__(list(range(start, stop)))
+        with _naming(f"{source}: one of records {start}..{stop - 1}"):
+            records = source.__getitems__(list(range(start, stop)))
         pixels = np.stack([record["image"] for record in records])
         if gray_copies and (pixels != pixels[..., :1]).any():
             raise ValueError(f"{source}: records {start}..{stop - 1} hold an image with colours")
@@ -116,15 +180,19 @@ def read_features(
 
     Raises:
       DatasetNotPrepared: see `prepared_folder`.
+      ValueError: it lacks the split or is damaged.
     """
     import tensorflow_datasets as tfds
 
     decoders: Any = {"image": tfds.decode.SkipDecoding()}
     builder = open_set(prepared_folder(name, data_dir))
-    source = builder.as_data_source(split, decoders=decoders)
+    source = open_split(builder, split, decoders=decoders)
     columns: dict[str, list[int]] = {feature: [] for feature in features}
     for start in range(0, len(source), CHUNK):
-        for record in source.__getitems__(list(range(start, min(start + CHUNK, len(source))))):
+        stop = min(start + CHUNK, len(source))
+        with _naming(f"{source}: one of records {start}..{stop - 1}"):
+            records = source.__getitems__(list(range(start, stop)))
+        for record in records:
             for feature, column in columns.items():
                 column.append(int(record[feature]))
     return {feature: np.array(column, np.int32) for feature, column in columns.items()}
@@ -137,5 +205,6 @@ def feature_names(
 
     Raises:
       DatasetNotPrepared: see `prepared_folder`.
+      ValueError: see `names_of_classes`.
     """
-    return tuple(open_set(prepared_folder(name, data_dir)).info.features[feature].names)
+    return names_of_classes(open_set(prepared_folder(name, data_dir)), feature)

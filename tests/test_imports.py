@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOUNDATION = {"types", "registry", "trees", "keys", "geometry"}
-BASE = {"data", "prepared", "images", "networks", "symmetry", "objectives", "quality"}
+BASE = {"data", "prepared", "images", "networks", "symmetry", "objectives", "quality", "validity"}
 MAY_IMPORT = {
     "types": set(),
     "registry": set(),
@@ -15,11 +15,14 @@ MAY_IMPORT = {
     "keys": set(),
     "geometry": set(),
     **{name: FOUNDATION for name in BASE},
-    "data": FOUNDATION | {"prepared"},
+    "cached": FOUNDATION | {"validity"},
+    "decoding": FOUNDATION,
+    "images": FOUNDATION | {"decoding"},
+    "data": FOUNDATION | {"cached", "prepared", "validity"},
     "families": FOUNDATION | {"networks", "quality"},
-    "classes": FOUNDATION | {"data", "images", "networks"},
+    "classes": FOUNDATION | {"data", "images", "networks", "validity"},
     "collections": FOUNDATION | BASE | {"train"},
-    "mixtures": FOUNDATION | {"data"},
+    "mixtures": FOUNDATION | {"data", "validity"},
     "represent": FOUNDATION | {"symmetry"},
     "encoders": FOUNDATION | {"networks"},
     "evaluate": FOUNDATION | BASE,

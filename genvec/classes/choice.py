@@ -8,6 +8,8 @@ from functools import partial
 import chex
 import numpy as np
 
+from genvec.validity import check_labels
+
 MAX_SUBSETS = 20_000  # enumerated in about a second; covers every choice among up to 16 classes
 
 
@@ -15,11 +17,11 @@ def class_embeddings(embeddings: np.ndarray, labels: np.ndarray, num_classes: in
     """Mean embedding of each class, float64 [L, D], from embeddings [M, D] and labels int [M].
 
     Raises:
-      ValueError: a class has no image.
+      ValueError: labels that are no integers in 0..L-1, or a class has no image.
     """
-    chex.assert_shape(labels, (len(embeddings),))
+    check_labels(labels, len(embeddings), num_classes, "classes to embed")
     counts = np.bincount(labels, minlength=num_classes)
-    if len(counts) > num_classes or not counts.all():
+    if not counts.all():
         raise ValueError(f"labels must hold all of 0..{num_classes - 1}; images a class: {counts}")
     sums = np.zeros((num_classes, embeddings.shape[1]))
     np.add.at(sums, labels, embeddings)

@@ -15,6 +15,7 @@ from genvec import trees
 from genvec.images import in_batches
 from genvec.networks import MLPClassifier, ResNet, initialise
 from genvec.registry import lookup
+from genvec.validity import check_images, check_labels
 
 
 class Classifier(NamedTuple):
@@ -112,15 +113,16 @@ def train_classifier(
       ValueError: images and labels do not fit each other or the network.
       FloatingPointError: training diverged.
     """
-    _check_labelled(images, labels)
+    check_images(images, "images to train on")
+    if not len(images):
+        raise ValueError("there are no images to train on")
     data, target = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
     init_key, step_key = jax.random.split(key)
     x = jnp.zeros((1, *images.shape[1:]))
     variables = initialise(network, init_key, x)
     tx = lookup(OPTIMISERS, optimiser, kind="optimiser")(learning_rate, weight_decay, num_steps)
     num_classes = jax.eval_shape(network.apply, variables, x).shape[-1]
-    if labels.max() >= num_classes:
-        raise ValueError(f"label {labels.max()} for a network of {num_classes} classes")
+    check_labels(labels, len(images), num_classes, "images to train on")
 
     def loss_fn(params, statistics, x, label):
         logits, statistics = network.apply(
@@ -212,19 +214,15 @@ def features(classifier: Classifier, x: jax.Array) -> jax.Array:
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Share of the images whose largest logit [M, L] is that of their label [M]."""
-    chex.assert_shape(labels, (len(logits),))
+    """Share of the images whose largest logit [M, L] is that of their label [M].
+
+    Raises:
+      ValueError: there are no images, or labels that are no integers in 0..L-1.
+    """
+    if not len(logits):
+        raise ValueError("there are no images to measure an accuracy on")
+    check_labels(labels, len(logits), logits.shape[1], "images to measure an accuracy on")
     return float(np.mean(np.argmax(logits, axis=1) == labels))
-
-
-def _check_labelled(images: np.ndarray, labels: np.ndarray) -> None:
-    if images.dtype != np.uint8 or images.ndim != 4 or labels.shape != (len(images),):
-        raise ValueError(
-            f"images {images.dtype}{images.shape} and labels {labels.shape} "
-            "must be uint8 [M, H, W, C] and [M]"
-        )
-    if len(images) == 0 or labels.min() < 0:
-        raise ValueError("there must be images, and labels from 0 up")
 
 
 CLASSIFIERS = {"resnet": ResNet, "mlp": MLPClassifier}

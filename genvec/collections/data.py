@@ -10,6 +10,7 @@ from genvec.data import load_tfds, scanned_digits
 from genvec.images import shrink_images
 from genvec.prepared import Progress, feature_names, read_features
 from genvec.registry import lookup
+from genvec.validity import check_images, check_labels
 
 TURNS = 4  # by 0, 90, 180 and 270 degrees
 SCANS = 20  # of a group of digits, at least
@@ -53,11 +54,14 @@ def load_collections(
 
     Raises:
       KeyError: unknown name; the message lists the known ones.
-      ValueError: a size that is larger than the images, or parts whose images differ in shape.
+      ValueError: a size that is larger than the images, parts whose images differ in shape, or
+        one that `check_collections` refuses.
       DatasetNotPrepared: see `genvec.data.load_dataset`.
     """
     load = lookup(COLLECTIONS, name, kind="set of collections")
     parts = load(data_dir=data_dir, progress=progress)
+    for part in parts:
+        check_collections(part, name)
     known, unseen = (" × ".join(map(str, part.images.shape[1:])) for part in parts)
     if known != unseen:
         raise ValueError(
@@ -68,6 +72,27 @@ def load_collections(
         return parts
     train, test = (part._replace(images=shrink_images(part.images, size)) for part in parts)
     return train, test
+
+
+def check_collections(collections: Collections, name: str) -> None:
+    """Whether every object is of a group and every group of a class, and none is empty.
+
+    Raises:
+      TypeError, ValueError: images that are not uint8 [M, H, W, C]; numbers of groups or classes
+        out of range; a group without objects or a class without groups, which is named.
+    """
+    images, group, group_class, group_names, class_names = collections
+    check_images(images, f"images of {name}")
+    check_labels(group, len(images), len(group_names), f"groups of {name}")
+    check_labels(group_class, len(group_names), len(class_names), f"classes of {name}")
+    for numbers, names, what in (
+        (group, group_names, "group {} has no object"),
+        (group_class, class_names, "class {} has no group"),
+    ):
+        counts = np.bincount(numbers, minlength=len(names))
+        if not names or not counts.all():
+            empty = repr(names[int(np.argmin(counts))]) if names else "0"
+            raise ValueError(f"{name}: {what.format(empty)}")
 
 
 def load_omniglot(
@@ -96,9 +121,15 @@ def load_omniglot(
     ):
         columns = ("alphabet", "alphabet_char_id")
         alphabet, character = read_features("omniglot", split, columns, data_dir=data_dir).values()
+        check_labels(alphabet, len(images), len(alphabets), f"alphabets of omniglot, {split} part")
         _, first, group = np.unique(label, return_index=True, return_inverse=True)
         present, group_class = np.unique(alphabet[first], return_inverse=True)
         class_names = tuple(alphabets[k] for k in present)
+        if (odd := np.flatnonzero(alphabet != alphabet[first][group])).size:
+            raise ValueError(
+                f"omniglot, {split} part: drawing {odd[0]} is of {alphabets[alphabet[odd[0]]]}, "
+                "others of its character are of another alphabet"
+            )
         names = tuple(f"{alphabets[alphabet[i]]} {character[i]}" for i in first)
         integers = (group.astype(np.int32), group_class.astype(np.int32))
         parts.append(Collections(255 - images, *integers, names, class_names))
@@ -163,8 +194,15 @@ def _of_groups(collections: Collections, kept: np.ndarray) -> Collections:
 
 
 def members_of(collections: Collections) -> Members:
-    """Who belongs to which group, in the order of the objects."""
+    """Who belongs to which group, in the order of the objects.
+
+    Raises:
+      ValueError: a group has no object; the message names it.
+    """
     sizes = np.bincount(collections.group, minlength=len(collections.group_names))
+    if not sizes.all():
+        empty = collections.group_names[int(np.argmin(sizes))]
+        raise ValueError(f"group {empty!r} has no object")
     order = np.argsort(collections.group, kind="stable")
     starts = np.cumsum(sizes) - sizes
     place = np.arange(sizes.max())

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from genvec import trees
-from genvec.mixtures import MixtureData, draw_batch, to_unit
+from genvec.mixtures import MixtureData, draw_batch, heldout_weights, to_unit
 from genvec.types import Family, Metrics, Params, Player, State
 from genvec.zoo.inputs import MemberInputs
 
@@ -136,7 +136,10 @@ def _update(player, params, state, opt_state, key, batch, inputs, decay):
 
 
 def _evaluate(family: Family, params, state, inputs, data) -> Metrics:
-    """The family's per-image metrics on the held-out images, weighted to the member's mixture."""
+    """The family's per-image metrics on the held-out images, weighted to the member's mixture.
+
+    Classes without held-out images are left out; NaN where the mixture has no other.
+    """
 
     def values_of(part, images):
         key = jax.random.fold_in(inputs.key, part)
@@ -151,6 +154,5 @@ def _evaluate(family: Family, params, state, inputs, data) -> Metrics:
     if len(rest):
         last = values_of(num, rest)
         values = {name: jnp.concatenate([value, last[name]]) for name, value in values.items()}
-    labels = jax.nn.one_hot(data.heldout_labels, inputs.mixture.shape[0])
-    weight = labels @ (inputs.mixture / jnp.sum(labels, axis=0))
+    weight = heldout_weights(inputs.mixture, data.heldout_labels)
     return {name: jnp.dot(weight, value) for name, value in values.items()}
