@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.classes import load_counter
 from experiments.common import bar, clock, stream
+from experiments.done import is_done
 from experiments.encoders import context, mixtures, whole_triplets
 from experiments.setup import check
 from experiments.start import main
@@ -25,7 +26,7 @@ DISTANT = 500  # train members whose distances are evaluated: 124,750 pairs
 
 
 def run_stage(config, run) -> None:
-    if run.controls.exists():
+    if is_done(run, run.controls, complete=lambda found: _names(config) <= set(found)):
         return
     setup = check(config)
     with clock(run, "controls"):
@@ -51,6 +52,17 @@ def run_stage(config, run) -> None:
                 metrics |= _sampling(config, run, setup, zoo, test, num_samples)
                 progress.update()
         write_json(run.controls, metrics)
+
+
+def _names(config) -> set[str]:
+    """Of all controls that the config asks for."""
+    fitted = (FITTED_CONTROLS[name][0] for name in config.controls.features)
+    sampled = (
+        f"{num:,} samples, {label}"
+        for num in config.controls.num_samples
+        for label in ("raw", "calibrated")
+    )
+    return {"constant", *fitted, *sampled}
 
 
 class TestMembers:

@@ -36,7 +36,7 @@ def run_stage(config, run) -> None:
         (entry, seed)
         for entry in config.encoders.values()
         for seed in entry.seeds
-        if not _is_trained(run, seed_folder(run, entry, seed))
+        if not is_trained(run, seed_folder(run, entry, seed))
     ]
     if not pending:
         return
@@ -51,7 +51,7 @@ def run_stage(config, run) -> None:
             del inputs  # before the next are made: they may be as large
 
 
-def _is_trained(run, folder) -> bool:
+def is_trained(run, folder) -> bool:
     """Whether an encoder and the log of its training are there."""
     return is_done(run, folder / "trained", load_tree) and is_done(
         run, folder / "log.jsonl", read_jsonl, complete=lambda log: len(log) > 0

@@ -12,6 +12,7 @@ import pandas as pd
 
 from experiments.common import bar, clock, stream
 from experiments.controls import TestMembers
+from experiments.done import is_done
 from experiments.encoders import context, seed_folder
 from experiments.environment import environment
 from experiments.setup import check, encoder_name, ensembles, make_encoder
@@ -22,8 +23,10 @@ from genvec.represent import RUNNING, normaliser_from_tree, represent
 from genvec.store import (
     load_tree,
     load_zoo,
+    read_arrays,
     read_json,
     read_jsonl,
+    read_table,
     write_arrays,
     write_json,
     write_jsonl,
@@ -33,7 +36,7 @@ from genvec.train import embed_represented, make_embed_fn
 
 
 def run_stage(config, run) -> None:
-    if run.metrics.exists():
+    if _is_done(config, run):
         return
     setup = check(config)
     with clock(run, "evaluation"):
@@ -67,6 +70,23 @@ def run_stage(config, run) -> None:
         "environment": environment(),
     }
     write_json(run.metrics, metrics)
+
+
+def _is_done(config, run) -> bool:
+    """Whether every number, embedding and image is there."""
+    names = {*map(encoder_name, config.encoders.values()), *ensembles(config)}
+    parts = [(run.samples, read_arrays)]
+    for name in sorted(names):
+        folder = run.encoder(name)
+        parts += [(folder / "embeddings.parquet", read_table), (folder / "metrics.json", read_json)]
+
+    def complete(metrics) -> bool:
+        return names <= set(metrics.get("encoders", ())) and "controls" in metrics
+
+    return is_done(run, run.metrics, complete=complete) and all(
+        is_done(run, path, read_fn, complete=lambda found: len(found) > 0)
+        for path, read_fn in parts
+    )
 
 
 def _embedded(config, run, setup, zoo) -> Iterator[tuple[Any, dict[int, np.ndarray]]]:

@@ -13,7 +13,8 @@ import numpy as np
 from experiments import classes, zoo
 from experiments.banks import Bank, Scale, describe_run
 from experiments.common import bar, clock, stream
-from experiments.encoders import mixtures
+from experiments.done import is_done
+from experiments.encoders import is_trained, mixtures
 from experiments.environment import environment
 from experiments.finished import matched_encoders
 from experiments.pairs import TestPairs, tested_members
@@ -34,7 +35,7 @@ from genvec.store import (
     load_zoo,
     read_json,
     read_jsonl,
-    record_path,
+    read_table,
     save_tree,
     write_json,
     write_jsonl,
@@ -51,7 +52,8 @@ def run_stage(config, run) -> None:
     for stage in (classes, zoo):
         stage.run_stage(config, run)
     metrics = run.matching / "metrics.json"
-    if not metrics.exists():
+    table = run.matching / "embeddings.parquet"
+    if not (is_done(run, metrics) and is_done(run, table, read_table, lambda t: len(t) > 0)):
         with clock(run, "matching"):
             found = _match(config, run)
         timings = read_json(run.timings)
@@ -76,7 +78,7 @@ def _match(config, run) -> dict[str, Any]:
     matcher = Matcher(config, run, context, zoo, images.learned, images.scale)
     seeds = config.matching.seeds
     for seed in seeds:
-        if not record_path(matcher.folder(seed) / "trained").exists():
+        if not is_trained(run, matcher.folder(seed)):
             matcher.train(seed)
     test = TestPairs(config, setup, zoo, images.heldout, images.describe)
     found = [test.metrics(*matcher.embed(seed, test.sets)) for seed in seeds]

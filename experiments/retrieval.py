@@ -15,6 +15,7 @@ from experiments import classes
 from experiments.banks import describe_run
 from experiments.cells import members_table
 from experiments.common import bar, clock
+from experiments.done import is_done
 from experiments.environment import environment
 from experiments.matching import check_matching
 from experiments.pairs import TestPairs, tested_members
@@ -23,7 +24,7 @@ from experiments.start import main
 from experiments.zoo import inputs_of, planned_mixtures
 from genvec import trees
 from genvec.report import matching_table
-from genvec.store import load_tree, load_zoo, read_json, record_path, save_tree, write_json
+from genvec.store import is_missing, load_tree, load_zoo, read_json, save_tree, write_json
 from genvec.types import Zoo
 from genvec.zoo import Plan, chunk_runner, train_zoo
 
@@ -31,14 +32,14 @@ from genvec.zoo import Plan, chunk_runner, train_zoo
 def run_stage(config, run) -> None:
     classes.run_stage(config, run)
     path = run.matching / "controls.json"
-    if not path.exists():
+    if not is_done(run, path):
         setup = check(config)
         images = describe_run(config, run, setup.dataset)
         with clock(run, "retrieval"):
-            if (run.zoo / "manifest.json").exists():
-                zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
-            else:
+            if is_missing(run.zoo / "manifest.json"):
                 zoo = _tested_zoo(config, run, setup, images.data)
+            else:
+                zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
             test = TestPairs(config, setup, zoo, images.heldout, images.describe)
             found = test.controls()
         tested = {name: len(query.members) for name, query in test.queries.items()}
@@ -58,7 +59,7 @@ def _tested_zoo(config, run, setup, data) -> Zoo:
     members = np.concatenate([*parts.values()])
     mixtures = planned_mixtures(config, setup.split, names)
     path = run.matching / "tested"
-    if not record_path(path).exists():
+    if not is_done(run, path, load_tree):
         inputs = inputs_of(config, setup.cells[setup.cell], mixtures)
         save_tree(path, _train(setup.cells[setup.cell], trees.take(inputs, members), data))
     trained = load_tree(path)

@@ -183,7 +183,7 @@ def test_an_encoder_is_trained_again_where_it_or_its_log_is_damaged(run):
         store.write_jsonl(run.path / "seed_0" / "log.jsonl", [{"step": 4}])
 
     def is_trained():
-        return encoders._is_trained(run, run.path / "seed_0")
+        return encoders.is_trained(run, run.path / "seed_0")
 
     assert not is_trained()
     write()
