@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from genvec.geometry import squared_distances
-from genvec.quality.samples import check_range, check_samples
+from genvec.quality.samples import check_range, check_samples, nan_unless_finite
 
 
 def knn_kl(x: jax.Array, y: jax.Array, *, k: int = 1) -> jax.Array:
@@ -15,20 +15,23 @@ def knn_kl(x: jax.Array, y: jax.Array, *, k: int = 1) -> jax.Array:
 
     Biased as the densities change within those distances: too small for distributions far apart,
     ever more so as F grows (F ≤ 5 or so at thousands of samples), and it may be negative. A larger
-    k lowers the variance and raises the bias. For continuous features: where k samples coincide
-    with another it is infinite or nan.
+    k lowers the variance and raises the bias. For continuous features. Samples that coincide count
+    as far apart as float32 would tell: 1.2e-7 of the root mean square length of x or y, whichever
+    is longer. So a collapsed generator has a large divergence, some 13 F, but not an infinite one.
     Reference: Pérez-Cruz 2008, "Kullback-Leibler Divergence Estimation of Continuous
     Distributions", eq. 14; Wang, Kulkarni & Verdú 2009, IEEE Trans. Inf. Theory 55:2392.
 
     Raises:
-      ValueError: different F, or a k that is not below M and M'.
+      ValueError: different F, rows that are not finite, or a k that is not below M and M'.
     """
     check_samples(x, y)
     check_range("k", k, least=1, below=min(len(x), len(y)))
-    rho = _kth_squared(x, k)
-    nu = _kth_smallest(squared_distances(x, y), k)
+    least = _resolution(x, y)
+    rho = jnp.maximum(_kth_squared(x, k), least)
+    nu = jnp.maximum(_kth_smallest(squared_distances(x, y), k), least)
     ratio = (jnp.log(nu) - jnp.log(rho)) / 2  # of squared distances
-    return x.shape[1] * jnp.mean(ratio) + jnp.log(len(y) / (len(x) - 1))
+    value = x.shape[1] * jnp.mean(ratio) + jnp.log(len(y) / (len(x) - 1))
+    return nan_unless_finite(value, x, y)
 
 
 def precision_recall(
@@ -52,14 +55,22 @@ def precision_recall(
       (precision, recall), each in [0, 1].
 
     Raises:
-      ValueError: different F, or a k that is not below M and M'.
+      ValueError: different F, rows that are not finite, or a k that is not below M and M'.
     """
-    check_samples(real, generated)
+    check_samples(real, generated, names=("real", "generated"))
     check_range("k", k, least=1, below=min(len(real), len(generated)))
     squared = squared_distances(real, generated)  # [M, M']
     precision = jnp.any(squared <= _kth_squared(real, k)[:, None], axis=0)
     recall = jnp.any(squared <= _kth_squared(generated, k), axis=1)
-    return jnp.mean(precision), jnp.mean(recall)
+    shares = (nan_unless_finite(jnp.mean(x), real, generated) for x in (precision, recall))
+    return tuple(shares)
+
+
+def _resolution(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The smallest squared distance that numbers of the size of x and y tell from none."""
+    squared = jnp.stack([jnp.mean(jnp.sum(jnp.square(z), axis=1)) for z in (x, y)])
+    limits = jnp.finfo(squared.dtype)
+    return jnp.maximum(limits.eps**2 * jnp.max(squared), limits.tiny)
 
 
 def _kth_squared(x: jax.Array, k: int) -> jax.Array:
