@@ -20,7 +20,7 @@ from experiments.start import main
 from genvec import trees
 from genvec.classes import Classifier
 from genvec.mixtures import MixtureData, draw_batch
-from genvec.quality import mode_coverage
+from genvec.quality import class_shares, mode_coverage
 from genvec.registry import lookup
 from genvec.report import write_gallery
 from genvec.store import cell_paths, load_zoo, read_json, read_table, write_arrays
@@ -158,8 +158,7 @@ def follow_modes(
     @jax.vmap
     def look(key, params, state, mixture):
         x = cell.family.sample(params, state, key, settings.num_classified)
-        answers = jnp.argmax(classifier.apply(classifier.variables, x), axis=-1)
-        shares = jnp.mean(jax.nn.one_hot(answers, num_classes), axis=0)
+        shares = class_shares(classifier.apply(classifier.variables, x))
         return x[: settings.num_samples], mode_coverage(shares, mixture)
 
     # looks are closer together at the start, where modes are found

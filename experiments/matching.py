@@ -13,7 +13,7 @@ import numpy as np
 from experiments import classes, zoo
 from experiments.banks import Bank, Scale, make_banks
 from experiments.classes import load_counter
-from experiments.common import bar, clock, mixture_data, stream
+from experiments.common import bar, best_score, clock, mixture_data, needs_splits, stream
 from experiments.encoders import mixtures
 from experiments.environment import environment
 from experiments.finished import matched_encoders
@@ -68,6 +68,7 @@ def _match(config, run) -> dict[str, Any]:
     data = mixture_data(setup.dataset, run)
     learned, heldout, scale = make_banks(data, describe, known, config.matching.images_a_class)
     zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
+    needs_splits(zoo, "train", "val", "test")
 
     def described(x):
         return scale(describe(x))
@@ -157,7 +158,12 @@ class Matcher:
             return read, draw(jax.random.split(keys[3], len(sets)), sets)
 
         train, val = (
-            Examples(trees.take((held, proportions), part), proportions[part]) for part in rows
+            Examples(
+                trees.take((held, proportions), part),
+                proportions[part],
+                members["member"].to_numpy()[part],
+            )
+            for part in rows
         )
         objective = contrast(settings.temperature)
         with bar(settings.train.steps, f"matching seed {seed}", "step") as progress:
@@ -186,7 +192,7 @@ class Matcher:
 
     def val_loss(self, seed: int) -> float:
         """Of the step that was kept."""
-        return float(np.min(read_jsonl(self.folder(seed) / "log.jsonl")["val_loss"].to_numpy()))
+        return best_score(read_jsonl(self.folder(seed) / "log.jsonl"), "val_loss")
 
     def embed(self, seed: int, sets: np.ndarray | None = None) -> list[np.ndarray]:
         """All members [N, D]; and data sets [n, D], from features [n, M, F] of their images."""
