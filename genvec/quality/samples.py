@@ -9,6 +9,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from genvec import trees
 
@@ -43,7 +44,7 @@ def check_numbers(**arrays: Any) -> None:
 
 def is_known(*arrays: Any) -> bool:
     """Whether these are numbers, and not placeholders that jit or vmap traces a program with."""
-    return not any(isinstance(array, jax.core.Tracer) for array in arrays)
+    return not any(isinstance(array, Tracer) for array in arrays)
 
 
 def nan_unless_finite(value: jax.Array, *inputs: jax.Array) -> jax.Array:
