@@ -7,13 +7,14 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from experiments.done import read_done
 from genvec.keys import fold_in_name
 from genvec.mixtures import MixtureData, group_by_class
-from genvec.store import RunFolder, read_json, write_json
-from genvec.types import Dataset
+from genvec.store import RunFolder, StoreError, read_json, write_json
+from genvec.types import Dataset, Zoo
 
 # stages that had these numbers before names had numbers of their own: their draws stay
 STREAMS = {
@@ -36,6 +37,27 @@ def stream(config: Any, name: str) -> jax.Array:
 def mixture_data(dataset: Dataset, run: RunFolder) -> MixtureData:
     """The images of the classes that the run has chosen."""
     return group_by_class(dataset, read_json(run.classes)["indices"])
+
+
+def needs_splits(zoo: Zoo, *splits: str) -> None:
+    """Whether members are left in each split, after those that diverged were dropped.
+
+    Raises:
+      StoreError: a split without any.
+    """
+    there, total = zoo.members["split"], zoo.manifest["num_members"]
+    if empty := [name for name in splits if name not in set(there)]:
+        raise StoreError(
+            f"no member of the split {', '.join(empty)} is left: {len(there)} of {total} members "
+            "are finite, the others diverged; train the zoo again, in another folder, with a "
+            "smaller learning rate"
+        )
+
+
+def best_score(log: pd.DataFrame, column: str) -> float:
+    """The smallest score in the log of a training; infinite, and so never chosen, without any."""
+    scores = log[column].to_numpy(float)
+    return float(np.min(scores, initial=np.inf, where=np.isfinite(scores)))
 
 
 @contextmanager

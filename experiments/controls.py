@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.classes import load_counter
-from experiments.common import bar, clock, stream
+from experiments.common import bar, clock, needs_splits, stream
 from experiments.done import is_done
 from experiments.encoders import context, mixtures, whole_triplets
 from experiments.setup import check
@@ -31,6 +31,7 @@ def run_stage(config, run) -> None:
     setup = check(config)
     with clock(run, "controls"):
         zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
+        needs_splits(zoo, "train", "val", "test")
         used = context(config, run, setup, zoo)
         test = TestMembers(zoo, config.seed)
         inputs = {"constant": ("constant", partial(np.ones, (len(zoo.members), 1)), False)}

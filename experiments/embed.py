@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 from absl import flags
 
+from experiments.common import best_score
 from experiments.encoders import context, seed_folder
 from experiments.evaluate import mean_embeddings
 from experiments.finished import finished_run, start
 from experiments.setup import check, encoder_name, ensembles, make_encoder
+from genvec import trees
 from genvec.families import FAMILIES
 from genvec.registry import lookup
 from genvec.represent import normaliser_from_tree, represent
@@ -65,6 +67,8 @@ def embed_zoo(zoo_path: str, run_path: str, name: str, cell: str) -> tuple[pd.Da
     seed = _best_seed(run, entries)
     embedded = [_embed(run, entry, seed, family, zoo, used) for entry in entries]
     joint = mean_embeddings([{seed: embeddings} for embeddings in embedded])[seed]
+    if len(bad := zoo.members["member"].to_numpy()[~trees.finite_rows(joint)]):
+        print(f"{trees.named('member', bad)} cannot be embedded by {name}: NaN in the table")
     columns = {f"embedding_{k}": column for k, column in enumerate(joint.T)}
     return zoo.members[["member", "split"]].assign(**columns), name
 
@@ -125,7 +129,7 @@ def _best_seed(run, entries) -> int:
 
     def angle(seed):
         logs = (read_jsonl(seed_folder(run, entry, seed) / "log.jsonl") for entry in entries)
-        return sum(log["val_angle_deg"].min() for log in logs)
+        return sum(best_score(log, "val_angle_deg") for log in logs)
 
     return min(common, key=angle)
 

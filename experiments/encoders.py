@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.classes import load_counter
-from experiments.common import bar, clock, mixture_data, stream
+from experiments.common import bar, clock, mixture_data, needs_splits, stream
 from experiments.done import is_done
 from experiments.setup import check, encoder_name, learning_rates, make_encoder
 from experiments.start import main
@@ -28,7 +28,7 @@ from genvec.represent import (
 from genvec.store import load_tree, load_zoo, read_jsonl, save_tree, write_jsonl
 from genvec.symmetry import augment
 from genvec.train import Examples, TrainedEncoder, train_encoder
-from genvec.types import Zoo
+from genvec.types import NotFiniteError, Zoo
 
 
 def run_stage(config, run) -> None:
@@ -43,6 +43,7 @@ def run_stage(config, run) -> None:
     setup = check(config)
     with clock(run, "encoders"):
         zoo = load_zoo(run.zoo, cell=setup.cell, split=("train", "val"), finite_only=True)
+        needs_splits(zoo, "train", "val")
         used = context(config, run, setup, zoo)
         for (name, spread), jobs in groupby(pending, _what_is_read):
             inputs = _inputs(setup, name, spread, zoo, used)
@@ -74,7 +75,8 @@ class Inputs(NamedTuple):
 
 def _inputs(setup, name: str, spread: float, zoo, used: Context) -> Inputs:
     is_train = (zoo.members["split"] == "train").to_numpy()
-    represented = represent(name, zoo.params, zoo.state, used)
+    represented, member = represent(name, zoo.params, zoo.state, used), zoo.members["member"]
+    trees.check_finite(f"representation {name!r}", represented, member, unit="member")
     normaliser = fit_normaliser(trees.take(represented, is_train), setup.family.spec)
     if spread > 0:  # parameters are drawn, augmented and only then represented
         held = zoo.params, zoo.state
@@ -83,7 +85,10 @@ def _inputs(setup, name: str, spread: float, zoo, used: Context) -> Inputs:
         held, prepare = normaliser(represented), None
     del represented  # it may be as large as the zoo
     targets = to_sphere(mixtures(zoo))
-    train, val = (Examples(trees.take(held, rows), targets[rows]) for rows in (is_train, ~is_train))
+    train, val = (
+        Examples(trees.take(held, rows), targets[rows], member.to_numpy()[rows])
+        for rows in (is_train, ~is_train)
+    )
     return Inputs(train, val, normaliser, prepare)
 
 
@@ -110,22 +115,36 @@ def rates_to_try(run, entry, seed: int) -> tuple[float, ...]:
 
 
 def _best_of_rates(entry, rates, label, train_fn, train, val) -> TrainedEncoder:
-    """Trained with each learning rate; the one that does best on validation."""
+    """Trained with each learning rate; the one that does best on validation.
+
+    A rate with which training diverges is passed over, and said.
+
+    Raises:
+      NotFiniteError: it diverges with all of them.
+    """
     objective = weighted_sum(entry.objective.to_dict())
     settings = {name: value for name, value in entry.train.items() if name != "learning_rate"}
-    steps, tried = entry.train.steps, []
+    steps, tried, failed = entry.train.steps, [], []
     with bar(len(rates) * steps, f"{encoder_name(entry)} {label}", "step") as progress:
 
         def on_eval(row):
-            progress.update(len(tried) * steps + row["step"] - progress.n)
+            done = len(tried) + len(failed)
+            progress.update(done * steps + row["step"] - progress.n)
             progress.set_postfix({"val": f"{row['val_angle_deg']:.2f}°"})
 
         for rate in rates:
-            trained = train_fn(
-                objective, train, val, on_eval=on_eval, learning_rate=rate, **settings
-            )
+            try:
+                trained = train_fn(
+                    objective, train, val, on_eval=on_eval, learning_rate=rate, **settings
+                )
+            except NotFiniteError as error:
+                failed.append(f"learning_rate={rate}: {error}")
+                progress.write(f"{encoder_name(entry)} {label}, passed over: {failed[-1]}")
+                continue
             log = [{**row, "learning_rate": rate} for row in trained.log]
             tried.append(trained._replace(log=log))
+    if not tried:
+        raise NotFiniteError(f"{encoder_name(entry)} {label} diverged: {'; '.join(failed)}")
     return min(tried, key=lambda trained: min(row["val_angle_deg"] for row in trained.log))
 
 
@@ -144,6 +163,7 @@ def seed_folder(run, entry, seed: int):
 
 def context(config, run, setup, zoo) -> Context:
     """What representations may use besides a member; others are aligned to the first train one."""
+    needs_splits(zoo, "train")
     data = mixture_data(setup.dataset, run)
     first = int(np.flatnonzero(zoo.members["split"] == "train")[0])
     return Context(

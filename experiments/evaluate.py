@@ -10,13 +10,14 @@ import jax
 import numpy as np
 import pandas as pd
 
-from experiments.common import bar, clock, stream
+from experiments.common import bar, clock, needs_splits, stream
 from experiments.controls import TestMembers
 from experiments.done import is_done
 from experiments.encoders import context, seed_folder
 from experiments.environment import environment
 from experiments.setup import check, encoder_name, ensembles, make_encoder
 from experiments.start import main
+from genvec import trees
 from genvec.geometry import angle_deg, to_sphere
 from genvec.keys import fold_in_each
 from genvec.represent import RUNNING, normaliser_from_tree, represent
@@ -41,6 +42,7 @@ def run_stage(config, run) -> None:
     setup = check(config)
     with clock(run, "evaluation"):
         zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
+        needs_splits(zoo, "train", "val", "test")
         test = TestMembers(zoo, config.seed)
         embedded, encoders = {}, {}
         for entry, embeddings in _embedded(config, run, setup, zoo):
@@ -126,6 +128,8 @@ def _evaluate(run, name, embedded, runs_member, zoo, test) -> tuple[dict[str, fl
     """Metrics averaged over the seeds, and the seed best on val, whose embeddings are kept."""
     every = {}
     for seed, embeddings in embedded.items():
+        what = f"embeddings by {name}, seed {seed}"
+        trees.check_finite(what, embeddings, zoo.members["member"], unit="member")
         every[seed] = test.metrics(embeddings)
         for split in ("train", "val"):
             rows = test.rows[split]

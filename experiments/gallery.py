@@ -22,7 +22,7 @@ from genvec import trees
 from genvec.classes import Classifier
 from genvec.keys import fold_in_each, fold_in_name
 from genvec.mixtures import MixtureData, draw_batch
-from genvec.quality import mode_coverage
+from genvec.quality import class_shares, mode_coverage
 from genvec.registry import lookup
 from genvec.report import write_gallery
 from genvec.store import cell_paths, load_zoo, read_arrays, read_json, read_members, write_arrays
@@ -161,8 +161,7 @@ def follow_modes(
     @jax.vmap
     def look(key, params, state, mixture):
         x = cell.family.sample(params, state, key, settings.num_classified)
-        answers = jnp.argmax(classifier.apply(classifier.variables, x), axis=-1)
-        shares = jnp.mean(jax.nn.one_hot(answers, num_classes), axis=0)
+        shares = class_shares(classifier.apply(classifier.variables, x))
         return x[: settings.num_samples], mode_coverage(shares, mixture)
 
     # looks are closer together at the start, where modes are found

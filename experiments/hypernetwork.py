@@ -20,7 +20,9 @@ from genvec import trees
 from genvec.families import FAMILIES
 from genvec.families.hyper_vae import write_member
 from genvec.mixtures import heldout_weights, to_unit
+from genvec.quality import class_shares
 from genvec.store import load_zoo, read_json, write_json
+from genvec.types import NotFiniteError
 from genvec.zoo import Task, member_inputs, train_member
 
 NUM_SAMPLES = 2_000  # of each member, to count its classes
@@ -42,6 +44,8 @@ def run_stage(config, run) -> None:
         task = Task(family, settings.steps, config.zoo.batch_size)
         train_fn = jax.jit(partial(train_member, task=task))
         hyper = train_fn(trees.take(inputs, 0), data)
+        if not hyper.metrics["finite"]:
+            raise NotFiniteError(f"the hypernetwork diverged: {dict(family.hparams)}")
 
         zoo = load_zoo(run.zoo, cell="vae", split="test", finite_only=True)
         rows = np.arange(min(settings.num_members, len(zoo.members)))
@@ -79,8 +83,7 @@ def _measure(config, target, data, classifier):
     def measure(params, d):
         values = target.evaluate(params, {}, elbo_key, x, hparams)["elbo"]
         images = target.sample(params, {}, sample_key, NUM_SAMPLES)
-        told = jnp.argmax(classifier.apply(classifier.variables, images), axis=-1)
-        shares = jnp.mean(jax.nn.one_hot(told, len(d)), axis=0)
+        shares = class_shares(classifier.apply(classifier.variables, images))
         weight = heldout_weights(d, data.heldout_labels)
         return jnp.dot(weight, values), jnp.mean(jnp.abs(shares - d))
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.common import bar, clock, stream
+from experiments.common import bar, clock, needs_splits, stream
 from experiments.done import is_done
 from experiments.encoders import mixtures
 from experiments.setup import check
@@ -89,6 +89,7 @@ def run_stage(config, run) -> None:
 def _read(setup, run) -> dict[str, Generators]:
     cells = {}
     for name, zoo in load_cells(run.zoo, ("train", "val", "test"), finite_only=True).items():
+        needs_splits(zoo, "train", "val", "test")
         part = generator_part(setup.cells[name].family.spec)
         params, members = part.take(zoo.params), zoo.members
         graphs = represent("graph", params, {}, _context(part.spec))
@@ -139,8 +140,9 @@ def _train(config, cells: dict[str, Generators], folds: Folds, kinds: dict[str, 
             kind: stack([trees.take(cells[n].params, rows[n]) for n in group], axis=1)
             for kind, group in kinds.items()
         }
-        targets = cells[names[0]].targets[rows[names[0]]]
-        return Examples(stacked, jnp.asarray(targets)[:, None, None])  # [n, 1, 1, K]
+        first, own = cells[names[0]], rows[names[0]]
+        targets = jnp.asarray(first.targets[own])[:, None, None]  # [n, 1, 1, K]
+        return Examples(stacked, targets, first.member[own])
 
     def prepare(key, example):
         graphs = {}

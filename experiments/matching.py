@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments import classes, zoo
 from experiments.banks import Bank, Scale, describe_run
-from experiments.common import bar, clock, stream
+from experiments.common import bar, best_score, clock, needs_splits, stream
 from experiments.done import is_done
 from experiments.encoders import is_trained, mixtures
 from experiments.environment import environment
@@ -65,6 +65,7 @@ def _match(config, run) -> dict[str, Any]:
     setup = check(config)
     images = describe_run(config, run, setup.dataset)
     zoo = load_zoo(run.zoo, cell=setup.cell, finite_only=True)
+    needs_splits(zoo, "train", "val", "test")
     family, data = setup.family, images.data
     of_known = np.isin(np.asarray(data.heldout_labels), images.known)
     context = Context(
@@ -151,7 +152,12 @@ class Matcher:
             return read, draw(jax.random.split(keys[3], len(sets)), sets)
 
         train, val = (
-            Examples(trees.take((held, proportions), part), proportions[part]) for part in rows
+            Examples(
+                trees.take((held, proportions), part),
+                proportions[part],
+                members["member"].to_numpy()[part],
+            )
+            for part in rows
         )
         objective = contrast(settings.temperature)
         with bar(settings.train.steps, f"matching seed {seed}", "step") as progress:
@@ -180,7 +186,7 @@ class Matcher:
 
     def val_loss(self, seed: int) -> float:
         """Of the step that was kept."""
-        return float(np.min(read_jsonl(self.folder(seed) / "log.jsonl")["val_loss"].to_numpy()))
+        return best_score(read_jsonl(self.folder(seed) / "log.jsonl"), "val_loss")
 
     def embed(self, seed: int, sets: np.ndarray | None = None) -> list[np.ndarray]:
         """All members [N, D]; and data sets [n, D], from features [n, M, F] of their images."""

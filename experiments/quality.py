@@ -71,7 +71,7 @@ class Measure:
         draw_key, project_key = jax.random.split(key)
         real = draw_batch(draw_key, mixture, self.data, len(generated)).x
         logits = self.classifier.apply(self.classifier.variables, generated)
-        shares = jnp.mean(jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1]), axis=0)
+        shares = quality.class_shares(logits)
         h_real, h = (classes.features(self.classifier, x[:NEIGHBOURS]) for x in (real, generated))
         precision, recall = quality.precision_recall(h_real, h)
         flat_real, flat = (x.reshape(len(x), -1) for x in (real, generated))
@@ -116,10 +116,12 @@ def _summary(measure, config, cell, zoo, rows) -> dict[str, float]:
     first = jax.jit(jax.vmap(cell.family.init))(inputs.init_key[numbers])
     values = measured(measure, trees.take((zoo.params, zoo.state), rows))
     values |= measured(lambda _, x, mixture: {"fid_untrained": measure.fid(x, mixture)}, first)
+    covered = values["mode_coverage"]
+    covered = covered[np.isfinite(covered)]  # without a class of 5 % or more there is none
     return {
         "num_measured": len(rows),
         **{name: float(np.median(x)) for name, x in values.items()},
-        "covering_members": float(np.mean(values["mode_coverage"] >= 0.95)),
+        "covering_members": float(np.mean(covered >= 0.95)) if len(covered) else float("nan"),
     }
 
 

@@ -14,6 +14,7 @@ from ml_collections import config_flags
 from experiments import processes
 from experiments.setup import ConfigError, check
 from genvec.store import RunFolder, StoreError, claim_run, lock_folder
+from genvec.types import NotFiniteError
 
 config_flags.DEFINE_config_file("config", None, "What to run, such as configs/digits.py:smoke.")
 flags.DEFINE_integer("cpu_devices", 0, "Devices that JAX sees in the CPU; one a core by default.")
@@ -55,7 +56,7 @@ def _run(stage, check, argv) -> None:
             if processes.is_first():
                 claim_run(run, config.to_dict())
             stage(config, run)
-    except (ConfigError, StoreError) as error:
+    except (ConfigError, StoreError, NotFiniteError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt as signal_:
         what, code = ("stopped", 143) if isinstance(signal_, Stopped) else ("interrupted", 130)

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from genvec import trees
 from genvec.geometry import angle_deg, to_sphere
-from genvec.types import Params, State
+from genvec.types import NotFiniteError, Params, State
 
 ALPHAS = np.logspace(6, -2, 9)  # eigenvalues of standardised features average max(n, P) ≈ 10³–10⁴
 CLASSIFIED = 500  # generated images at once: a ResNet takes 1.7 times as long with 5,000
@@ -53,19 +53,26 @@ def sampled_proportions(
       sample: the family's, (params, state, key, num) → images [num, H, W, C].
       classify: images in [0, 1] → logits [num, K].
       num_samples: images a member.
+
+    Raises:
+      NotFiniteError: images, and so their logits, of a member are not finite; names its row.
     """
 
     draw = jax.jit(lambda key, params, state: sample(params, state, key, num_samples))
     logits_fn = jax.jit(classify)
     starts = range(0, num_samples, CLASSIFIED)
 
-    def count(key, params, state):
-        x = draw(key, params, state)
+    def count(i):
+        x = draw(*trees.take((keys, params, state), i))
         logits = np.concatenate([logits_fn(x[i : i + CLASSIFIED]) for i in starts])
+        if not np.isfinite(logits).all():  # argmax would take a NaN for the answer
+            raise NotFiniteError(
+                f"images that member {i} of these {len(keys)} generates have logits that are not "
+                "finite, so their classes cannot be counted"
+            )
         return np.bincount(np.argmax(logits, axis=1), minlength=logits.shape[1]) / num_samples
 
-    members = (trees.take((keys, params, state), i) for i in range(len(keys)))
-    return np.stack([count(*member) for member in members])
+    return np.stack([count(i) for i in range(len(keys))])
 
 
 def project_to_sphere(x: np.ndarray) -> np.ndarray:
@@ -180,6 +187,8 @@ def boosted(train: Labelled, val: Labelled, features: np.ndarray) -> np.ndarray:
 
 def _check_features(train: Labelled, val: Labelled, features: np.ndarray) -> None:
     for name, x in (("train", train.features), ("val", val.features), ("new", features)):
+        if not len(x):
+            raise ValueError(f"there are no {name} members: a control is fitted, chosen and tested")
         _check_finite(f"{name} features", x)
 
 

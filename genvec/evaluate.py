@@ -129,9 +129,9 @@ def retrieved(distances: np.ndarray) -> dict[str, float]:
     """R@1, R@5 and mean reciprocal rank where item i is what query i asks for.
 
     Args:
-      distances: [n, n] from queries (rows) to items; ties count against the query.
+      distances: [n, n] from queries (rows) to items; ties, and NaN, count against the query.
     """
-    rank = (distances <= np.diagonal(distances)[:, None]).sum(axis=1)
+    rank = (~(distances > np.diagonal(distances)[:, None])).sum(axis=1)
     return {
         "r1": float((rank == 1).mean()),
         "r5": float((rank <= 5).mean()),

@@ -42,8 +42,11 @@ def squared_distances(a: Array, b: Array) -> Array:
 
 
 def pairwise_distances(a: Array, b: Array) -> Array:
-    """‖a_i − b_j‖ for all pairs: [n, D], [m, D] → [n, m]; its gradient at distance zero is zero."""
+    """‖a_i − b_j‖ for all pairs: [n, D], [m, D] → [n, m]; its gradient at distance zero is zero.
+
+    NaN where a row holds a NaN.
+    """
     xp = _namespace(a)
     squared = squared_distances(a, b)
-    apart = squared > 0
-    return xp.where(apart, xp.sqrt(xp.where(apart, squared, 1)), 0)
+    equal = squared == 0  # not "> 0": a NaN is neither
+    return xp.where(equal, 0, xp.sqrt(xp.where(equal, 1, squared)))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genvec import trees
 from genvec.encoders import MessagePassing
 from genvec.evaluate import strangers
 from genvec.geometry import angle_deg, to_sphere
@@ -146,8 +147,12 @@ def moment_distances(
 
     Each of the 2F numbers is divided by its standard deviation over `second`.
     Reference: Lu et al. 2022, arXiv 2210.03116, section 3 (search by moments of samples).
+
+    Raises:
+      NotFiniteError: moments of `second` are not finite; names the rows.
     """
     rows, columns = (np.concatenate(moments, axis=1) for moments in (first, second))
+    trees.check_finite("moments", columns)
     scale = columns.std(axis=0)
     scale = np.where(scale > 1e-6, scale, np.inf)  # what never differs tells nothing
     rows, columns = rows / scale, columns / scale
@@ -183,7 +188,13 @@ def sum_angles(triplets: np.ndarray, *, seed: int) -> dict[str, float]:
 
 
 def nearest(query: np.ndarray, items: np.ndarray, num: int) -> list[tuple[int, float]]:
-    """The `num` items [n, D] nearest to a query [D] on the sphere: (index, cosine), best first."""
+    """The `num` items [n, D] nearest to a query [D] on the sphere: (index, cosine), best first.
+
+    Raises:
+      NotFiniteError: the query, or an item, is not finite.
+    """
+    trees.check_finite("the query", query[None])
+    trees.check_finite("items", items)
     similarity = items @ query
     order = np.argsort(-similarity, kind="stable")[:num]
     return [(int(i), float(similarity[i])) for i in order]

@@ -84,7 +84,8 @@ def reconstruction(params: Params, state: State, context: Context, *, num: int =
     total = len(context.images)
     x = context.images[np.arange(min(num, total)) * total // min(num, total)]
     error = jnp.square(x - context.decode(params, state, context.encode(params, state, x)))
-    return jnp.log(jnp.mean(error.reshape(len(x), -1), axis=1))
+    mean = jnp.mean(error.reshape(len(x), -1), axis=1)
+    return jnp.log(jnp.maximum(mean, jnp.finfo(mean.dtype).tiny))  # an image may come back exactly
 
 
 def generated(params: Params, state: State, context: Context, *, num: int = 256) -> jax.Array:
@@ -252,7 +253,11 @@ def fit_normaliser(features: Features, spec: Spec) -> Normaliser:
     graph only the biases of fixed groups are standardised; all else is divided by one root mean
     square for each feature of a group or of the edges between two groups, so that normalising
     commutes with permuting, rescaling and mirroring free neurons.
+
+    Raises:
+      NotFiniteError: features are not finite; names the rows. They would leave no other's alone.
     """
+    trees.check_finite("features", features)
     if isinstance(features, Mapping):
         zeros = jax.tree.map(lambda _: np.zeros((), np.float32), dict(features))
         return Normaliser(zeros, jax.tree.map(np.ones_like, zeros))

@@ -16,7 +16,7 @@ from genvec.keys import fold_in_step
 from genvec.networks import initialise
 from genvec.objectives import Objective
 from genvec.represent import Features, Normaliser
-from genvec.types import Params
+from genvec.types import Array, NotFiniteError, Params
 
 EVAL_WIDTH = 256  # members embedded at once outside of training
 
@@ -26,6 +26,12 @@ class Examples(NamedTuple):
 
     features: Features  # leading n
     targets: jax.Array  # [n, D] dataset vectors on the sphere
+    member: Array | None = None  # [n] their numbers in the zoo, for messages; else their rows
+
+    @property
+    def names(self) -> np.ndarray:
+        """By what a message calls them, [n]."""
+        return np.arange(len(self.targets)) if self.member is None else np.asarray(self.member)
 
 
 class TrainedEncoder(NamedTuple):
@@ -85,11 +91,15 @@ def train_encoder(
       on_eval: called with every row of the log.
 
     Raises:
-      FloatingPointError: the loss is not finite; names the step and the members to look at.
+      ValueError: there are no train or no validation members.
+      NotFiniteError: features or targets are not finite, before anything is trained; or the loss,
+        or a score, at some step. Names the members to look at.
     """
-    num = len(train.targets)
+    _check("train", train)
+    _check("validation", val)
+    num, names, val_names = len(train.targets), train.names, val.names
     batch_size = min(batch_size, num)
-    train, val = jax.tree.map(jnp.asarray, (train, val))
+    train, val = (jax.tree.map(jnp.asarray, x._replace(member=None)) for x in (train, val))
     key, init_key = jax.random.split(key)
     prepare = prepare or (lambda key, features: features)
     first = prepare(None, trees.take(train.features, 0))
@@ -125,24 +135,28 @@ def train_encoder(
     best_score, best, log = np.inf, jax.device_get(params), []
     embed = make_embed_fn(encoder, prepare)
 
-    def scored(params, examples):
-        return float(score(embed(params, examples.features), examples.targets))
+    def scored(name, params, examples, names):
+        embeddings = embed(params, examples.features)
+        found = float(score(embeddings, examples.targets))
+        _check_score(f"{name} after step {start + len(index)}", found, embeddings, names)
+        return found
 
     order = _epochs(np.random.default_rng(np.asarray(jax.random.bits(key, (4,)))), num, batch_size)
     for start in range(0, steps, eval_every):
         index = np.stack([next(order) for _ in range(min(eval_every, steps - start))])
         carry, losses = run_segment(carry, train, start, index, key)
         if bad := np.flatnonzero(~np.isfinite(losses)).tolist():
-            raise FloatingPointError(
-                f"loss not finite at step {start + bad[0]}; train members of that batch: "
-                f"{index[bad[0]].tolist()}"
+            raise NotFiniteError(
+                f"loss not finite at step {start + bad[0]} with learning_rate={learning_rate}; "
+                f"train members of that batch: {names[index[bad[0]]].tolist()}"
             )
         row = {
             "step": start + len(index),
             "loss": float(np.mean(losses)),
-            f"train_{score_name}": scored(carry.average, probe),
-            f"val_{score_name}": scored(carry.average, val),
         }
+        for kind, part, of in (("train", probe, names), ("val", val, val_names)):
+            name = f"{kind}_{score_name}"
+            row[name] = scored(name, carry.average, part, of[: len(part.targets)])
         log.append(row)
         if keep_last or row[f"val_{score_name}"] < best_score:
             best_score, best = row[f"val_{score_name}"], jax.device_get(carry.average)
@@ -180,6 +194,22 @@ def embed_represented(
     starts = range(0, len(jax.tree.leaves(represented)[0]), 4 * EVAL_WIDTH)
     parts = (trees.take(represented, slice(i, i + 4 * EVAL_WIDTH)) for i in starts)
     return np.concatenate([embed(params, normaliser(part)) for part in parts])
+
+
+def _check(kind: str, examples: Examples) -> None:
+    """Raises ValueError where there are none, and NotFiniteError with the members that are not."""
+    if not len(examples.targets):
+        raise ValueError(f"there are no {kind} members; training needs at least one of each kind")
+    for part, values in {"features": examples.features, "targets": examples.targets}.items():
+        trees.check_finite(f"{part} of {kind} members", values, examples.names, unit="member")
+
+
+def _check_score(name: str, found: float, embeddings: jax.Array, names: np.ndarray) -> None:
+    """Raises NotFiniteError where a score is not, with the members [n] that make it so."""
+    if not np.isfinite(found):
+        what = f"{name} is {found}"
+        trees.check_finite(f"{what}: embeddings", embeddings, names, unit="member")
+        raise NotFiniteError(f"{what}, though all embeddings of {len(names)} members are finite")
 
 
 def _epochs(rng: np.random.Generator, num: int, batch_size: int):

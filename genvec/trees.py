@@ -7,7 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genvec.types import Array, NotFiniteError
+
 Tree = Any
+ROWS = 64  # looked at together: beside a large array there is no second of its size
+NAMED = 10  # rows in a message
 
 
 def flatten_names(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -106,3 +110,41 @@ def all_finite(tree: Tree) -> jax.Array:
     """True where every number of every inexact leaf is finite; a scalar bool."""
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(jnp.asarray(x).dtype, jnp.inexact)]
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+
+
+def finite_rows(tree: Tree) -> np.ndarray:
+    """Which rows of a stacked tree hold finite numbers alone: bool [N]."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    finite = np.ones(len(leaves[0]), bool)
+    for leaf in leaves:
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            for i in range(0, len(leaf), ROWS):
+                part = np.isfinite(leaf[i : i + ROWS])
+                finite[i : i + ROWS] &= part.reshape(len(part), -1).all(axis=1)
+    return finite
+
+
+def check_finite(what: str, tree: Tree, numbers: Array | None = None, *, unit: str = "row") -> None:
+    """Refuses a stacked tree in which a number is NaN or infinite.
+
+    Args:
+      what: the tree holds, for the message: "train features".
+      tree: leading axis N.
+      numbers: [N] of the rows, as the reader knows them; 0..N-1 by default.
+      unit: of what: "member".
+
+    Raises:
+      NotFiniteError: some are; names the rows.
+    """
+    finite = finite_rows(tree)
+    if not finite.all():
+        numbers = np.arange(len(finite)) if numbers is None else np.asarray(numbers)
+        bad = numbers[~finite]
+        rows = f"{named(unit, bad)} ({len(bad)} of {len(finite)})"
+        raise NotFiniteError(f"{what} must be finite numbers; they are not in {rows}")
+
+
+def named(unit: str, numbers: Array) -> str:
+    """The first of many, for a message: "member 3, 8, 11, …"."""
+    more = ", …" if len(numbers) > NAMED else ""
+    return f"{unit} {', '.join(str(number) for number in numbers[:NAMED])}{more}"

@@ -23,6 +23,10 @@ HParams = Mapping[str, jax.Array]  # name → scalar for one member, [N] for a c
 Metrics = dict[str, jax.Array]
 
 
+class NotFiniteError(FloatingPointError, ValueError):
+    """Numbers that are NaN or infinite, given or arrived at; the message names whose they are."""
+
+
 class Batch(NamedTuple):
     """Images drawn for one update of one member."""
 

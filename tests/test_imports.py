@@ -11,7 +11,7 @@ BASE = {"data", "prepared", "images", "networks", "symmetry", "objectives", "qua
 MAY_IMPORT = {
     "types": set(),
     "registry": set(),
-    "trees": set(),
+    "trees": {"types"},
     "keys": set(),
     "geometry": set(),
     **{name: FOUNDATION for name in BASE},

@@ -9,7 +9,7 @@ from genvec.geometry import to_sphere
 from genvec.objectives import weighted_sum
 from genvec.represent import fit_normaliser
 from genvec.train import Examples, embed_represented, make_embed_fn, mean_angle, train_encoder
-from genvec.types import Spec
+from genvec.types import NotFiniteError, Spec
 
 SPEC = Spec({}, (), {})
 
@@ -122,10 +122,16 @@ def test_preparation_is_drawn_in_training_only():
 
 
 def test_a_loss_that_is_not_finite_names_step_and_members():
+    """Member 1003 overflows where it is augmented, and not before."""
     broken = examples(500, 1)
-    broken = broken._replace(features=broken.features.at[3].set(jnp.nan))
-    with pytest.raises(FloatingPointError, match=r"step \d+; train members of that batch: .*\b3\b"):
-        train({"mse": 1.0}, broken)
+    broken = broken._replace(features=broken.features.at[3].set(1e30), member=np.arange(500) + 1000)
+
+    def prepare(key, x):
+        return jnp.minimum(x, 1) if key is None else x * x
+
+    words = r"step \d+ with learning_rate=0.01; train members of that batch: .*\b1003\b"
+    with pytest.raises(NotFiniteError, match=words):
+        train({"mse": 1.0}, broken, prepare=prepare)
 
 
 def test_one_compilation_serves_all_segments():

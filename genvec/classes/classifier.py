@@ -15,6 +15,7 @@ from genvec import trees
 from genvec.images import in_batches
 from genvec.networks import MLPClassifier, ResNet, initialise
 from genvec.registry import lookup
+from genvec.types import NotFiniteError
 from genvec.validity import check_images, check_labels
 
 
@@ -111,7 +112,7 @@ def train_classifier(
 
     Raises:
       ValueError: images and labels do not fit each other or the network.
-      FloatingPointError: training diverged.
+      NotFiniteError: training diverged.
     """
     check_images(images, "images to train on")
     if not len(images):
@@ -156,7 +157,7 @@ def train_classifier(
             on_step(training, loss)
     variables = {"params": training.params, **training.statistics}
     if not trees.all_finite(variables):
-        raise FloatingPointError(f"the classifier diverged with learning_rate={learning_rate}")
+        raise NotFiniteError(f"the classifier diverged with learning_rate={learning_rate}")
     return classifier_from(network, variables)
 
 

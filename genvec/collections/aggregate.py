@@ -37,10 +37,14 @@ def normalised_mean(params: Mapping[str, Any], x: jax.Array, mask: jax.Array) ->
 
 
 def medoid(params: Mapping[str, Any], x: jax.Array, mask: jax.Array) -> jax.Array:
-    """The object with the least sum of distances to the others; the first of several."""
+    """The object with the least sum of distances to the others; the first of several.
+
+    NaN where an object is: its distances have no least one, and argmin would take them for it.
+    """
     del params
     to_others = jnp.sum(jnp.where(mask, pairwise_distances(x, x), 0), axis=1)
-    return x[jnp.argmin(jnp.where(mask, to_others, jnp.inf))]
+    to_others = jnp.where(mask, to_others, jnp.inf)
+    return jnp.where(jnp.isnan(jnp.min(to_others)), jnp.nan, x[jnp.argmin(to_others)])
 
 
 def geometric_median(params: Mapping[str, Any], x: jax.Array, mask: jax.Array) -> jax.Array:
@@ -49,6 +53,8 @@ def geometric_median(params: Mapping[str, Any], x: jax.Array, mask: jax.Array) -
     From the mean; a step that starts on an object goes only as far as the others pull it away.
     Reference: Vardi & Zhang 2000, "The multivariate L1-median and associated data depth", eq. 2.6.
     """
+
+    x = jnp.where(mask[:, None], x, 0)  # a weight of zero does not silence a NaN
 
     def step(y, _):
         apart = jnp.linalg.norm(x - y, axis=1)

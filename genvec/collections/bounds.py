@@ -89,7 +89,9 @@ def wasserstein_1(x: jax.Array, y: jax.Array) -> jax.Array:
         )
     x, y = (jnp.repeat(part, copies // len(part), axis=0) for part in (x, y))
     cost = pairwise_distances(x, y)
-    rows, columns = optax.assignment.hungarian_algorithm(cost)
+    # with a NaN the algorithm need not end; any assignment will do, the mean is then NaN
+    known = jnp.where(jnp.isfinite(cost), cost, 0)
+    rows, columns = optax.assignment.hungarian_algorithm(known)
     return jnp.mean(cost[rows, columns])
 
 
@@ -173,8 +175,12 @@ def all_bounds(groups: Groups) -> dict[str, tuple[jax.Array, jax.Array]]:
 
 
 def violated(name: str, bound: Array, true: Array, tolerance: Array) -> Array:
-    """Where a bound is broken by more than rounding: bool, of the shape of `bound`."""
-    return (true > bound + tolerance) if BOUNDS[name].upper else (true < bound - tolerance)
+    """Where a bound is broken by more than rounding: bool, of the shape of `bound`.
+
+    A NaN counts as broken, whichever of the two it is: it is not known to hold.
+    """
+    upper = BOUNDS[name].upper
+    return ~((true <= bound + tolerance) if upper else (true >= bound - tolerance))
 
 
 def _nearest_negative(groups: Groups) -> jax.Array:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 
+from genvec import trees
 from genvec.collections.aggregate import Aggregation, aggregate
 from genvec.collections.bounds import BOUNDS, Groups, all_bounds, largest_negative, violated
 from genvec.collections.data import Collections, Members, check_sizes, members_of
@@ -48,7 +49,13 @@ def split_halves(collections: Collections, seed: int) -> Halves:
 def group_vectors(
     aggregation: Aggregation, params: Mapping[str, Any], x: np.ndarray, members: Members
 ) -> np.ndarray:
-    """Vectors [G, D] of groups, from those of all objects [M, D]."""
+    """Vectors [G, D] of groups, from those of all objects [M, D].
+
+    Raises:
+      NotFiniteError: vectors of objects are not finite; names them by their rows.
+      ValueError: a group without an object.
+    """
+    trees.check_finite("vectors of objects", x, unit="object")
     grouped = jnp.asarray(x[members.index])
     return np.asarray(aggregate(aggregation, params, grouped, jnp.asarray(members.mask)))
 
@@ -63,13 +70,19 @@ def group_metrics(
     (between_alphabets). The rank of the own second half is the number of second halves at least
     as near, so ties count against it.
     Purity is the share of groups whose nearest other group is of their class.
+
+    Raises:
+      NotFiniteError: vectors are not finite; names their groups.
     """
-    distance = cdist(vectors_of(halves.first), vectors_of(halves.second))
+    first, second = (vectors_of(half) for half in halves)
+    whole, names = vectors_of(members_of(collections)), np.array(collections.group_names)
+    for vectors in (first, second, whole):
+        trees.check_finite("vectors of groups", vectors, names, unit="group")
+    distance = cdist(first, second)
     own = np.diagonal(distance)
     rank = (distance <= own[:, None]).sum(axis=1)
     same = collections.group_class[:, None] == collections.group_class
     other = ~np.eye(len(own), dtype=bool)
-    whole = vectors_of(members_of(collections))
     nearest = np.argmin(np.where(other, cdist(whole, whole), np.inf), axis=1)
     return {
         "retrieval_r1": float(np.mean(rank == 1)),
@@ -89,7 +102,9 @@ def one_shot(x: np.ndarray, members: Members, *, ways: int, seed: int) -> float:
 
     Raises:
       ValueError: fewer groups than ways.
+      NotFiniteError: vectors are not finite; names the objects by their rows.
     """
+    trees.check_finite("vectors of objects", x, unit="object")
     num = len(members.index)
     if num < ways:
         raise ValueError(f"{ways} ways need as many groups; there are {num}")
@@ -126,11 +141,14 @@ class BoundTable(NamedTuple):
     true: Mapping[str, np.ndarray]  # name → [n] what it bounds
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Name → the median of bound / true, and how many pairs break it by more than rounding."""
+        """Name → the median of bound / true, and how many pairs break it by more than rounding.
+
+        Pairs at distance zero have no ratio; without any other it is NaN.
+        """
         scale = ROUNDING * max(map(np.max, self.bound.values()))
         return {
             name: {
-                "median_ratio": float(np.median(self.bound[name] / self.true[name])),
+                "median_ratio": _median_ratio(self.bound[name], self.true[name]),
                 "violations": int(np.sum(violated(name, self.bound[name], self.true[name], scale))),
             }
             for name in BOUNDS
@@ -151,7 +169,9 @@ def measure_bounds(
 
     Raises:
       ValueError: a single class, or no class of two groups.
+      NotFiniteError: vectors are not finite; names the objects by their rows.
     """
+    trees.check_finite("vectors of objects", x, unit="object")
     members, group_class = members_of(collections), collections.group_class
     pairs = draw_triples(group_class, num_pairs, seed)
     objects = jnp.asarray(x[members.index[:, : members.sizes.min()]])
@@ -172,6 +192,11 @@ def measure_bounds(
         {name: bound for name, (bound, _) in found.items()},
         {name: true for name, (_, true) in found.items()},
     )
+
+
+def _median_ratio(bound: np.ndarray, true: np.ndarray) -> float:
+    apart = true != 0
+    return float(np.median(bound[apart] / true[apart])) if apart.any() else float("nan")
 
 
 def draw_triples(group_class: np.ndarray, num: int, seed: int) -> np.ndarray:

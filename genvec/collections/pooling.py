@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from genvec import trees
 from genvec.collections.aggregate import Aggregation
 from genvec.collections.data import Members
 from genvec.geometry import to_sphere
 from genvec.objectives import n_pair
+from genvec.types import NotFiniteError
 
 # Of the N-pair loss. At 0.1 it rewards what moves groups further apart that are told apart already.
 TEMPERATURE = 0.01
@@ -31,9 +33,19 @@ def train_pooling(
 
     Adam on the N-pair loss between the directions of the vectors of two halves of each group,
     which are drawn anew in every step.
+
+    Raises:
+      NotFiniteError: objects that are not finite, by their rows; or training diverged.
+      ValueError: a group of one object, which has no two halves.
     """
     if aggregation.init is None:
         return {}
+    trees.check_finite("vectors of objects", x, unit="object")
+    if len(small := np.flatnonzero(members.sizes < 2)):
+        raise ValueError(
+            f"{trees.named('group', small)} of {len(members.sizes)} has fewer than two objects; "
+            "pooling is learned from the two halves of each group"
+        )
     grouped, mask = jnp.asarray(x[members.index]), jnp.asarray(members.mask)
     groups = min(groups, len(mask))
     start = aggregation.init(key, x.shape[1])
@@ -63,4 +75,7 @@ def train_pooling(
         keys = jax.random.split(key, steps)
         return jax.lax.scan(step_fn, (params, tx.init(params)), keys)[0][0]
 
-    return {**run(params), **fixed}
+    learned = {**run(params), **fixed}
+    if not trees.all_finite(learned):
+        raise NotFiniteError(f"pooling diverged with learning_rate={learning_rate}")
+    return learned

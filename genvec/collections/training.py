@@ -16,6 +16,7 @@ from genvec.collections.data import Collections, Members, check_sizes, members_o
 from genvec.images import in_batches
 from genvec.networks import ConvEmbedder, EfficientNet, ResNet, initialise
 from genvec.objectives import GroupBatch, GroupObjective
+from genvec.types import NotFiniteError
 
 REGROUP_OBJECTS = 2_048  # embedded anew for the groups of an objective that clusters
 
@@ -72,7 +73,7 @@ def train_objects(
 
     Raises:
       ValueError: fewer than P groups, or a group with fewer than K objects; the message names it.
-      FloatingPointError: training diverged.
+      NotFiniteError: training diverged, or objects embed as numbers that are not finite.
     """
     check_sizes(collections, objects, f"a batch of {objects} objects a group")
     if not 1 <= groups <= len(collections.group_names):
@@ -122,6 +123,8 @@ def train_objects(
         num = min(REGROUP_OBJECTS, len(collections.images))
         index = jax.random.choice(draw_key, len(collections.images), (num,), replace=False)
         drawn = embed(_encoder(training), collections.images[np.asarray(index)])
+        what = f"vectors of objects at step {training.step}"
+        trees.check_finite(what, drawn, index, unit="object")
         state = cluster(training.state, cluster_key, jnp.asarray(drawn))
         return training._replace(state=state)
 
@@ -133,8 +136,8 @@ def train_objects(
         training, loss = update(training, data)
         if on_step is not None:
             on_step(training, loss)
-    if not trees.all_finite(training.params):
-        raise FloatingPointError(f"the encoder diverged with learning_rate={learning_rate}")
+    if not trees.all_finite((training.params, training.statistics, training.state)):
+        raise NotFiniteError(f"the encoder diverged with learning_rate={learning_rate}")
     return _encoder(training)
 
 

@@ -87,8 +87,8 @@ def autoencoder(
     def sample(params, state, key, num):
         if prior:
             return decode(params, jax.random.normal(key, (num, latent)))
-        moments = state["code_mean"], state["code_covariance"]
-        return decode(params, jax.random.multivariate_normal(key, *moments, (num,), method="eigh"))
+        noise = jax.random.normal(key, (num, latent))
+        return decode(params, correlated(noise, state["code_mean"], state["code_covariance"]))
 
     def evaluate(params, state, key, x, hparams):
         error = jnp.square(x - decode(params, encode(params, state, x)))
@@ -113,6 +113,17 @@ def autoencoder(
         sample,
         evaluate,
     )
+
+
+def correlated(noise: jax.Array, mean: jax.Array, covariance: jax.Array) -> jax.Array:
+    """Standard normal draws [num, Z] → draws of N(mean, covariance).
+
+    As `jax.random.multivariate_normal` with "eigh", whose draws are NaN where codes do not vary in
+    a direction and its eigenvalue is rounded to below zero.
+    """
+    values, vectors = jnp.linalg.eigh(covariance)
+    factor = vectors * jnp.sqrt(jnp.maximum(values, 0))
+    return mean + jnp.einsum("...ij,...j->...i", factor, noise)
 
 
 def _covariance(z: jax.Array) -> jax.Array:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from genvec.families.log_variance import bounded
 from genvec.registry import lookup
 from genvec.types import Family, Player, Spec
 
@@ -68,7 +69,7 @@ def draw_mixture(key: jax.Array, numbers: jax.Array) -> jax.Array:
 
 def _mixture(numbers: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     logits, mean, log_sigma = jnp.split(numbers, 3, axis=-1)
-    return logits, mean, SMALLEST_SIGMA + jnp.exp(log_sigma)
+    return logits, mean, SMALLEST_SIGMA + jnp.exp(bounded(log_sigma))
 
 
 def _first_mixture(num_columns: int) -> np.ndarray:

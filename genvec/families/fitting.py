@@ -43,11 +43,12 @@ def fit_images(
       on_chunk: called with the number of members that were finished.
 
     Raises:
-      ValueError: images of another shape, or none.
+      ValueError: images of another shape, or none, or some that are not finite; names them.
     """
     if len(images) == 0 or images.shape[1:] != tuple(family.architecture["image_shape"]):
         shape = family.architecture["image_shape"]
         raise ValueError(f"images have shape {images.shape}; the family wants [n, *{shape}]")
+    trees.check_finite("images", images, unit="image")
     devices = jax.local_devices()
     chunk_fn, size, parts = _fitter(family, steps, devices), width * len(devices), []
     for first in range(0, len(images), size):

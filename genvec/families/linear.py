@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from genvec.families.log_variance import SMALLEST, bounded
+from genvec.families.matrices import inverse_and_log_det, orthonormal_rows
 from genvec.types import Family, Params, Player, Spec
 
 MOMENT_DECAY = 0.99  # of the running moments of the code: they remember about 100 batches
@@ -183,46 +185,10 @@ def marginal_log_likelihood(
     return -0.5 * (d * np.log(2 * np.pi) + log_det + distance)
 
 
-@jax.custom_jvp
-def inverse_and_log_det(M: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """M⁻¹ and log |M| of a positive definite [Z, Z] by sweeping its pivots one after the other.
-
-    Not by LAPACK: on the CPU its batched kernels wait for the threads of the very pool they run in,
-    and a zoo on two devices can hang for good (seen with jaxlib 0.10.2).
-
-    Reference: Goodnight 1979, Am. Stat. 33:149 (the sweep operator).
-    """
-
-    def sweep(k, carry):
-        A, log_det = carry
-        e, pivot = jnp.eye(len(M))[k], A[k, k]
-        rest = A[k] * (1 - e) - e
-        A = A * jnp.outer(1 - e, 1 - e) - jnp.outer(rest, rest) / pivot
-        return A, log_det + jnp.log(pivot)
-
-    A, log_det = jax.lax.fori_loop(0, len(M), sweep, (M, jnp.zeros(())))
-    return -A, log_det
-
-
-@inverse_and_log_det.defjvp
-def _inverse_and_log_det_jvp(primals, tangents):
-    (M,), (dM,) = primals, tangents
-    inverse, log_det = inverse_and_log_det(M)
-    return (inverse, log_det), (-inverse @ dM @ inverse, jnp.sum(inverse * dM))
-
-
 def orthonormalise(params: Params) -> Params:
-    """Gram–Schmidt on the rows of the kernel: the first k keep their span, and their directions.
-
-    Written out for the same reason as `inverse_and_log_det`; Z is small.
-    """
+    """The rows of the kernel made orthonormal, see `orthonormal_rows`."""
     kernel, mean = _kernel_and_mean(params)
-    rows: list[jax.Array] = []
-    for row in kernel:
-        for other in rows:
-            row = row - (row @ other) * other
-        rows.append(row / jnp.linalg.norm(row))
-    return {"decoder": {"dense_0": {"kernel": jnp.stack(rows), "bias": mean}}}
+    return {"decoder": {"dense_0": {"kernel": orthonormal_rows(kernel), "bias": mean}}}
 
 
 def _check_latent(name: str, image_shape: Sequence[int], latent: int, *, spare: int) -> int:
@@ -252,7 +218,7 @@ def _squared_norms(params: Params) -> jax.Array:
 
 
 def _variance(params: Params) -> jax.Array:
-    return jnp.exp(params["decoder"]["log_variance"])
+    return jnp.exp(bounded(params["decoder"]["log_variance"], SMALLEST))
 
 
 def _running(old: jax.Array, new: jax.Array) -> jax.Array:

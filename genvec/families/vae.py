@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from genvec.families.log_variance import bounded
 from genvec.networks import NETWORKS
 from genvec.registry import lookup
 from genvec.types import Family, Player
@@ -73,6 +74,7 @@ def vae(
 
     def elbo_terms(params, key, x, hparams):
         mean, log_var = coder.encode(params, x)
+        log_var = bounded(log_var)
         z = mean + jnp.exp(0.5 * log_var) * jax.random.normal(key, mean.shape)
         x = x.reshape(x.shape[0], pixels)
         likelihood_term = log_likelihood(x, pixel_parameters(params, z), hparams["sigma"])

@@ -58,10 +58,10 @@ def check_batch(batch: GroupBatch, dimension: int, *, two_views: bool = False) -
 
 
 def normalise(x: jax.Array) -> jax.Array:
-    """Rows [.., D] scaled to length one; a row of zeros stays, with gradient zero.
+    """Rows [.., D] scaled to length one; a row of zeros stays, with gradient zero; NaN stays NaN.
 
     A small network with ReLUs does embed single objects at zero.
     """
     squared = jnp.sum(x**2, axis=-1, keepdims=True)
-    some = squared > 0
-    return jnp.where(some, x / jnp.sqrt(jnp.where(some, squared, 1)), 0)
+    zero = squared == 0
+    return jnp.where(zero, 0, x / jnp.sqrt(jnp.where(zero, 1, squared)))

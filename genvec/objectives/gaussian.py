@@ -5,6 +5,8 @@ import jax.numpy as jnp
 
 from genvec.objectives.contract import GroupBatch, GroupObjective, check_batch, nothing
 
+LARGEST_BOUND = 20.0  # of log variances: divergences and their squares stay in float32's range
+
 
 def gaussian_triplet(
     dimension: int, num_groups: int, *, log_variance_bound: float = 1.0
@@ -23,16 +25,19 @@ def gaussian_triplet(
     Args:
       dimension, num_groups: D, even, and G.
       log_variance_bound: b; the standard deviations are within e^{±b/2}. At 3 the variances alone
-        can satisfy the triplets, and the means stay where they are.
+        can satisfy the triplets, and the means stay where they are. At most `LARGEST_BOUND`.
 
     Raises:
-      ValueError: an odd dimension, or a bound that is not positive.
+      ValueError: an odd dimension, or a bound that is not positive or too large for float32.
     """
     del num_groups
     if dimension < 2 or dimension % 2:
         raise ValueError(f"dimension is {dimension}; means and variances need an even one")
-    if not log_variance_bound > 0:
-        raise ValueError(f"log_variance_bound is {log_variance_bound}; it must be positive")
+    if not 0 < log_variance_bound <= LARGEST_BOUND:
+        raise ValueError(
+            f"log_variance_bound is {log_variance_bound}; it must be positive, and at most "
+            f"{LARGEST_BOUND:g}: divergences grow as its exponential"
+        )
 
     def loss(params, state, batch: GroupBatch):
         check_batch(batch, dimension)

@@ -70,7 +70,8 @@ def _hard(distances, positive, negative):
 def _semi_hard(distances, positive, negative):
     """d(a, p) − d(a, n) [B, B] over anchors and their positives, and which count."""
     # [a, p, n]
-    farther = negative[:, None, :] & (distances[:, None, :] > distances[:, :, None])
+    # not ">": a NaN among the negatives counts as farther, and is seen in the minimum
+    farther = negative[:, None, :] & ~(distances[:, None, :] <= distances[:, :, None])
     nearest = jnp.min(jnp.where(farther, distances[:, None, :], jnp.inf), axis=2)
     easiest = jnp.max(jnp.where(negative, distances, -jnp.inf), axis=1)
     chosen = jnp.where(farther.any(axis=2), nearest, easiest[:, None])

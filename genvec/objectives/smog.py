@@ -141,7 +141,7 @@ def lloyd_step(points: jax.Array, centers: jax.Array) -> jax.Array:
     """
     assigned = assign(points, centers)
     sums = jax.ops.segment_sum(points, assigned, num_segments=len(centers))
-    empty = ~(jnp.linalg.norm(sums, axis=1) > 0)
+    empty = jnp.linalg.norm(sums, axis=1) == 0  # a NaN is not: its center stays, and shows
     farthest = jnp.argsort(jnp.max(points @ centers.T, axis=1))[: len(centers)]
     seeds = points[farthest][jnp.cumsum(empty) - 1]
     return normalise(jnp.where(empty[:, None], seeds, sums))

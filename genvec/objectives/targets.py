@@ -38,9 +38,12 @@ def n_pair(embeddings: jax.Array, targets: jax.Array, *, temperature: float = 1.
 
 
 def cosine(embeddings: jax.Array, targets: jax.Array) -> jax.Array:
-    """Mean of 1 − cos(x_i, d_i); 1 − cos because a loss must fall as the two come together."""
+    """Mean of 1 − cos(x_i, d_i); 1 − cos because a loss must fall as the two come together.
+
+    A vector of zeros has no direction: its cosine counts as 0, and its gradient is zero.
+    """
     _check(embeddings, targets)
-    return jnp.mean(1 - jnp.sum(to_sphere(embeddings) * to_sphere(targets), axis=1))
+    return jnp.mean(1 - jnp.sum(_directions(embeddings) * _directions(targets), axis=1))
 
 
 def triplet(embeddings: jax.Array, targets: jax.Array, *, margin: float = 0.2) -> jax.Array:
@@ -121,6 +124,12 @@ def weighted_sum(terms: Mapping[str, float | Mapping[str, float]]) -> Objective:
 def objective_name(terms: Mapping[str, float | Mapping[str, float]]) -> str:
     """The terms' names joined in the order given: "n_pair+mse"."""
     return "+".join(terms)
+
+
+def _directions(x: jax.Array) -> jax.Array:
+    """`to_sphere` of rows [B, D], where a row of zeros stays, with gradient zero."""
+    zero = jnp.sum(x**2, axis=1, keepdims=True) == 0
+    return jnp.where(zero, 0, to_sphere(jnp.where(zero, 1, x)))
 
 
 def _check(embeddings: jax.Array, targets: jax.Array, min_batch: int = 1) -> None:

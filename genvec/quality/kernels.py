@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from genvec.geometry import squared_distances
-from genvec.quality.samples import check_samples
+from genvec.quality.samples import check_samples, nan_unless_finite
 from genvec.registry import lookup
 
 
@@ -41,7 +41,8 @@ def mmd(
 
     Raises:
       KeyError: an unknown kernel; the message lists the known ones.
-      ValueError: different F, fewer than two samples, or scales that are none or not positive.
+      ValueError: different F, fewer than two samples, rows that are not finite, or scales that are
+        none or not positive.
     """
     check_samples(x, y, at_least=2)
     fn = lookup(KERNELS, kernel, kind="kernel")
@@ -57,7 +58,9 @@ def mmd(
         itself = jnp.eye(num, dtype=bool)
         return jnp.sum(jnp.where(itself, 0, values(a, a))) / (num * (num - 1))
 
-    return mean_of_others(x) + mean_of_others(y) - 2 * jnp.mean(values(x, y))
+    # a kernel of an infinite distance is 0, a number like any other
+    value = mean_of_others(x) + mean_of_others(y) - 2 * jnp.mean(values(x, y))
+    return nan_unless_finite(value, x, y)
 
 
 KERNELS: Mapping[str, Callable[[jax.Array, float], jax.Array]] = {

@@ -4,7 +4,21 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from genvec.quality.samples import check_numbers, nan_unless_finite
+
 SLACK = 1e-6  # "at least" means so of proportions that float32 has rounded
+
+
+def class_shares(logits: jax.Array) -> jax.Array:
+    """The shares [L] of M samples that a classifier takes for each class, from logits [M, L].
+
+    Raises:
+      NotFiniteError: rows of logits are not finite; traced, the shares are then NaN.
+    """
+    chex.assert_rank(logits, 2)
+    check_numbers(logits=logits)
+    told = jax.nn.one_hot(jnp.argmax(logits, axis=1), logits.shape[1])  # of a NaN: its own column
+    return nan_unless_finite(jnp.mean(told, axis=0), logits)
 
 
 def inception_score(logits: jax.Array) -> jax.Array:
@@ -17,8 +31,12 @@ def inception_score(logits: jax.Array) -> jax.Array:
     answers on L equal classes.
     Reference: Salimans et al. 2016, arXiv 1606.03498, section 4; the bias: Chong & Forsyth 2020,
     arXiv 1911.07023, and Miller 1955.
+
+    Raises:
+      NotFiniteError: rows of logits are not finite; traced, the score is then NaN.
     """
     chex.assert_rank(logits, 2)
+    check_numbers(logits=logits)
     given_x = jax.nn.log_softmax(logits, axis=1)
     marginal = jax.nn.logsumexp(given_x, axis=0) - jnp.log(len(logits))
     return jnp.exp(jnp.mean(jnp.sum(jnp.exp(given_x) * (given_x - marginal), axis=1)))
@@ -41,7 +59,7 @@ def mode_coverage(
       fraction: of what a class should have, to be covered.
 
     Raises:
-      ValueError: different K, or an option that is no proportion.
+      ValueError: different K, an option that is no proportion, or shares that are not finite.
     """
     chex.assert_rank([shares, mixture], 1)
     if len(shares) != len(mixture):
@@ -49,6 +67,7 @@ def mode_coverage(
     for name, value in {"least": least, "fraction": fraction}.items():
         if not 0 < value <= 1:
             raise ValueError(f"{name} must be above 0 and at most 1, not {value}")
+    check_numbers(shares=shares, mixture=mixture)
     counted = mixture >= least * (1 - SLACK)
     covered = shares >= fraction * mixture * (1 - SLACK)
-    return jnp.sum(counted & covered) / jnp.sum(counted)
+    return nan_unless_finite(jnp.sum(counted & covered) / jnp.sum(counted), shares, mixture)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from genvec.quality.samples import check_range
+from genvec.quality.samples import check_numbers, check_range
 
 _matmul = partial(jnp.matmul, precision="highest")  # TF32, a GPU's default, keeps three digits
 
@@ -26,10 +26,11 @@ def gaussian_moments(features: jax.Array) -> Moments:
     The covariance has rank M − 1 at most: M > F is needed for full rank, several F for a good one.
 
     Raises:
-      ValueError: fewer than two samples.
+      ValueError: fewer than two samples, or rows that are not finite; names them.
     """
     chex.assert_rank(features, 2)
     check_range("number of samples", len(features), least=2)
+    check_numbers(features=features)
     mean = jnp.mean(features, axis=0)
     centred = features - mean
     return Moments(mean, _matmul(centred.T, centred) / (len(features) - 1))
@@ -49,7 +50,7 @@ def frechet_distance(a: Moments, b: Moments) -> jax.Array:
     arXiv 1911.07023.
 
     Raises:
-      ValueError: different F.
+      ValueError: different F, or moments that are not finite.
     """
     _check(a, b)
     values, vectors = jnp.linalg.eigh(a.covariance)
@@ -71,7 +72,7 @@ def gaussian_kl(a: Moments, b: Moments) -> jax.Array:
     freedom for each sample (Wilks 1938).
 
     Raises:
-      ValueError: different F.
+      ValueError: different F, or moments that are not finite.
     """
     _check(a, b)
     root_a, root_b = jnp.linalg.cholesky(a.covariance), jnp.linalg.cholesky(b.covariance)
@@ -86,3 +87,5 @@ def _check(a: Moments, b: Moments) -> None:
     if len(a.mean) != len(b.mean):
         raise ValueError(f"both moments need the same F, not {len(a.mean)} and {len(b.mean)}")
     chex.assert_shape([a.covariance, b.covariance], (len(a.mean), len(a.mean)))
+    for name, moments in {"a": a, "b": b}.items():
+        check_numbers(**{f"{name}.{part}": x for part, x in moments._asdict().items()})

@@ -115,7 +115,8 @@ def load_zoo(
       split: one of `SPLITS`, or several of them; all by default.
       members: what is wanted, in the order given and as often as given: indices, or a mask [N]; all
         by default. With `split`, those of them in the split.
-      finite_only: leave out members that diverged; they are kept, and flagged, by default.
+      finite_only: leave out members that diverged, whose parameters, state or losses are not
+        finite; they are kept, and flagged, by default.
       cell: its name; not needed where there is one only.
 
     Returns:
@@ -123,7 +124,8 @@ def load_zoo(
       members table (N rows, same order); the manifest.
 
     Raises:
-      StoreError: the zoo is missing, unfinished, damaged or of a newer format version.
+      StoreError: the zoo is missing, unfinished, damaged or of a newer format version; or only
+        finite members are wanted, and all diverged.
       TypeError: members that are neither indices nor a mask.
       ValueError: an unknown cell or split, or members that the cell does not have.
     """
@@ -159,6 +161,8 @@ def _load_cell(cell: Path, split, members, finite_only) -> Zoo:
     with _mended_by("write it again"):
         table = read_members(cell, manifest)
     rows = _select(table, split, members, finite_only)
+    if not len(rows) and finite_only:
+        _refuse_diverged(cell, table, len(_select(table, split, members, False)))
     if not len(rows):
         raise ValueError(f"no member of {cell} is asked for: split={split!r}, members={members!r}")
 
@@ -189,6 +193,19 @@ def _load_segment(cell: Path, manifest: Mapping[str, Any], number: int) -> dict[
                 f"{rows.stop - rows.start}"
             )
     return wanted
+
+
+def _refuse_diverged(cell: Path, table, num: int) -> None:
+    """Raises where there are members, `num` of them, and none that is finite."""
+    if num:
+        rates = [name for name in table.columns if name.endswith("learning_rate")]
+        used = ", ".join(f"{name} {table[name].min():g} to {table[name].max():g}" for name in rates)
+        raise StoreError(
+            f"all {num} members of {cell} that are asked for diverged: their parameters or losses "
+            f"are NaN or infinite. The likely cause is a learning rate that is too large"
+            f"{f' (theirs: {used})' if used else ''}, or another hyper-parameter that is out of "
+            "range; train the zoo again, in another folder, with smaller ones"
+        )
 
 
 @contextmanager

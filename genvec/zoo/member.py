@@ -53,7 +53,8 @@ def train_member(inputs: MemberInputs, data: MixtureData, task: Task) -> Trained
 
     Returns:
       Parameters, state, and metrics: final losses and loss curves per player, the family's own
-      metrics averaged over held-out images in the proportions of the mixture, and `finite`.
+      metrics averaged over held-out images in the proportions of the mixture, and `finite`:
+      whether parameters, state and losses are. A member that has diverged is not.
     """
     carry = start_member(inputs, task)
     carry = jax.lax.fori_loop(
@@ -101,11 +102,13 @@ def step_member(
 def finish_member(carry: Carry, inputs: MemberInputs, data: MixtureData, task: Task) -> Trained:
     """Metrics of the member as it now is."""
     params, state = carry.params, carry.state
-    metrics = _evaluate(task.family, params, state, inputs, data)
+    metrics, losses = _evaluate(task.family, params, state, inputs, data), {}
     for name, sums in carry.curves.items():
         curve = sums / _curve(task)[1]
-        metrics |= {f"{name}_loss_curve": curve, f"{name}_loss": curve[-1]}
-    metrics["finite"] = trees.all_finite((params, state, metrics))
+        losses |= {f"{name}_loss_curve": curve, f"{name}_loss": curve[-1]}
+    # not of the family's metrics: one that cannot be computed is NaN, and the member is kept
+    finite = trees.all_finite((params, state, losses))
+    metrics |= {**losses, "finite": finite}
     return Trained(params, state, metrics)
 
 

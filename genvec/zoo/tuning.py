@@ -70,6 +70,9 @@ def tune(
       num_members: that are still to be trained on these devices.
       candidates: plans in order of trial; those of the platform by default.
       memory_limit: bytes a device; what it has (half of the machine's, on a CPU) by default.
+
+    Raises:
+      MemoryError: none of the plans that were tried fits.
     """
     devices = devices or jax.local_devices()
     kind = "cpu" if devices[0].platform == "cpu" else "accelerator"
@@ -89,7 +92,14 @@ def tune(
         estimate = min(t.seconds for t in trials) * task.steps * num_members
         if sum(t.cost for t in trials) + max(t.cost for t in trials) > SHARE * estimate:
             break
-    return Tuned(runners[min(trials, key=lambda t: t.seconds).plan], tuple(trials))
+    best = min(trials, key=lambda t: t.seconds)
+    if not np.isfinite(best.seconds):
+        widths = ", ".join(str(trial.plan.width) for trial in trials)
+        raise MemoryError(
+            f"not even one of {widths} members at a time fits into {limit / 2**30:.3g} GiB of "
+            "memory; choose a plan with a smaller width, or smaller members"
+        )
+    return Tuned(runners[best.plan], tuple(trials))
 
 
 def _try(runner: ChunkRunner, inputs: MemberInputs, data: MixtureData) -> Trial:

@@ -29,13 +29,19 @@ def batch_norm(
     """
     mean, var = stats["mean"], stats["var"]
     if train:
-        mean, square = (jnp.mean(y, axis=(1, 2, 3)) for y in (x, jnp.square(x)))
-        var = jnp.maximum(square - jnp.square(mean), 0)  # twice as fast as (x − mean)²
+        mean = jnp.mean(x, axis=(1, 2, 3))
+        # not E[x²] − E[x]², which has no digit left where the mean is 4,000 times the deviation
+        var = jnp.mean(jnp.square(x - _of_channels(mean)), axis=(1, 2, 3))
         batch = {"mean": mean, "var": var}
         stats = {name: MOMENTUM * stats[name] + (1 - MOMENTUM) * batch[name] for name in batch}
     factor = params["scale"] * lax.rsqrt(var + EPSILON)
-    shift = params["bias"] - mean * factor
-    return x * factor[:, None, None, None] + shift[:, None, None, None], stats
+    y = (x - _of_channels(mean)) * _of_channels(factor) + _of_channels(params["bias"])
+    return y, stats
+
+
+def _of_channels(v: jax.Array) -> jax.Array:
+    """[C] → [C, 1, 1, 1], to go with maps."""
+    return v[:, None, None, None]
 
 
 def pixel_norm(x: jax.Array, axis: int = 0) -> jax.Array:
@@ -55,7 +61,8 @@ def spectral_norm(kernel: jax.Array, u: jax.Array, train: bool) -> tuple[jax.Arr
       train: does one iteration; otherwise u stays, and σ = |W u|.
 
     Returns:
-      W / σ, whose gradient takes the singular vectors for constants, and the new u.
+      W / σ, whose gradient takes the singular vectors for constants, and the new u. A kernel of
+      zeros stays as it is.
 
     Reference: Miyato et al. 2018, arXiv 1802.05957, algorithm 1.
     """
@@ -64,7 +71,8 @@ def spectral_norm(kernel: jax.Array, u: jax.Array, train: bool) -> tuple[jax.Arr
     v = _unit(fixed @ u)
     if train:
         u = _unit(v @ fixed)
-    return kernel / (v @ (w @ u)), u
+    sigma = v @ (w @ u)
+    return kernel / jnp.where(sigma == 0, 1, sigma), u
 
 
 def _unit(x: jax.Array) -> jax.Array:
