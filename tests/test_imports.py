@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOUNDATION = {"types", "registry", "trees", "geometry"}
+FOUNDATION = {"types", "registry", "trees", "geometry", "arguments"}
 BASE = {"data", "prepared", "images", "networks", "symmetry", "objectives", "quality"}
 MAY_IMPORT = {
     "types": set(),
     "registry": set(),
+    "arguments": set(),
     "trees": set(),
     "geometry": set(),
     **{name: FOUNDATION for name in BASE},
@@ -33,6 +34,7 @@ MAY_IMPORT = {
 PURE = {
     "types": {"jax", "numpy"},
     "registry": set(),
+    "arguments": {"inspect", "math", "numbers"},
     "trees": {"jax", "numpy"},
     "geometry": {"jax", "numpy"},
 }
