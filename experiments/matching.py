@@ -12,15 +12,19 @@ import numpy as np
 
 from experiments import classes, zoo
 from experiments.banks import Bank, Scale, make_banks
+from experiments.checks import check_fields, check_seeds, check_training
 from experiments.classes import load_counter
 from experiments.common import bar, clock, mixture_data, stream
 from experiments.encoders import mixtures
 from experiments.environment import environment
+from experiments.errors import ConfigError, named_section
 from experiments.finished import matched_encoders
 from experiments.pairs import TestPairs
+from experiments.settings import check_settings
 from experiments.setup import check, unseen_classes
 from experiments.start import main
 from genvec import trees
+from genvec.arguments import check_number
 from genvec.classes import features
 from genvec.matching import READS, PairEncoder, contrast
 from genvec.report import matching_table
@@ -45,6 +49,7 @@ from genvec.store import (
 from genvec.symmetry import augment
 from genvec.train import Examples, train_encoder
 
+COUNTED = ("dimension", "images_a_class", "set_size", "images_a_set", "num_queries", "pairs")
 WIDTH = 64  # members or data sets embedded at once
 
 
@@ -219,19 +224,31 @@ def _over_seeds(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str,
 
 
 def check_matching(config) -> None:
-    """Raises ValueError, before any compute is spent, for what only this script needs."""
-    family = check(config).family
-    unseen_classes(config)
-    reads = config.matching.reads
-    if not reads or set(reads) - set(READS):
-        raise ValueError(f"config.matching.reads is {reads}; allowed: some of {', '.join(READS)}")
+    """Raises ConfigError, before any compute is spent, for what only this script needs."""
+    check_settings(config, "matching")
+    family, settings = check(config).family, config.matching
+    with named_section("config.matching"):
+        check_fields(settings, *COUNTED)
+        check_number(temperature=settings.temperature, above=0)
+        check_number(augment=settings.augment, least=0)
+        check_seeds(seeds=settings.seeds)
+        check_training(settings.train)
+        PairEncoder(family.spec, settings.dimension, **settings.get("model", {}))
+    if not unseen_classes(config):
+        raise ConfigError(
+            "config.mixtures.unseen is missing: the classes that are held out; "
+            "configs/unseen.py has it"
+        )
+    reads = settings.reads
+    if not reads or set(reads) - set(READS) or len(set(reads)) < len(reads):
+        raise ConfigError(f"config.matching.reads is {reads}; allowed: some of {', '.join(READS)}")
     if "reconstruction" in reads and family.decode is None:
-        raise ValueError(
+        raise ConfigError(
             f"config.matching.reads has reconstruction, and a {family.name} gives no images back; "
             "it reads autoencoders of any kind and VAEs"
         )
     if not config.mixtures.num_triplets:
-        raise ValueError(
+        raise ConfigError(
             "config.mixtures.num_triplets is 0; the sum of two models needs at least 2 triplets"
         )
 

@@ -11,10 +11,15 @@ STAGES = (classes, zoo, encoders, controls, evaluate, report)
 
 
 def run_stage(config, run) -> None:
-    check(config).cell  # noqa: B018  the encoders must know their cell before hours are spent
+    check_run(config)
     for stage in STAGES:
         stage.run_stage(config, run)
 
 
+def check_run(config) -> None:
+    """The encoders must know their cell before hours are spent."""
+    check(config).cell  # noqa: B018
+
+
 if __name__ == "__main__":
-    main(run_stage)
+    main(run_stage, check_run)

@@ -35,7 +35,7 @@ def check_widths(*, layers: int = 0, **widths: Any) -> None:
     """
     for name, value in widths.items():
         listed = isinstance(value, Sequence) and not isinstance(value, str)
-        if not listed or len(value) < layers or not all(is_whole(x) and x >= 1 for x in value):
+        if not listed or len(value) < layers or not all(is_whole(x) and int(x) >= 1 for x in value):
             some = f"at least {layers} " if layers else ""
             raise ValueError(
                 f"{name} is {value!r}; allowed: a tuple of {some}whole positive numbers, such as "

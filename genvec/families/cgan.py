@@ -1,5 +1,6 @@
 """Conditional GAN: both players are told the class."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from genvec.families.gan import gan
 from genvec.types import Family
 
 
+@functools.wraps(gan, assigned=())  # it takes the options of `gan`
 def cgan(image_shape: Sequence[int], *, num_classes: int = 0, **options: Any) -> Family:
     """`gan` with the label as a further input of the generator and of the discriminator.
 

@@ -23,7 +23,7 @@ TRUNCATED_STD = 0.87962566  # standard deviation of a standard normal that is cu
 def hyper_vae(
     image_shape: Sequence[int],
     *,
-    num_classes: int | None = None,
+    num_classes: int = 0,
     hidden: Sequence[int] = (32,),
     latent: int = 4,
     hyper_hidden: Sequence[int] = (16,),
@@ -43,7 +43,7 @@ def hyper_vae(
 
     Args:
       image_shape: (H, W, C).
-      num_classes: K, of the zoo's mixtures.
+      num_classes: K, of the zoo's mixtures; it has to be given.
       hidden: of the VAE.
       latent: of the VAE.
       hyper_hidden: widths of the hypernetwork's hidden layers, ReLU between.

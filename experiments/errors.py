@@ -1,0 +1,29 @@
+"""What a user can mend ends in one message; all other errors keep their traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from configs.variants import VariantError
+from genvec.prepared import DatasetNotPrepared
+from genvec.registry import UnknownNameError
+from genvec.store import StoreError
+
+
+class ConfigError(ValueError):
+    """A setting or a flag that is missing, unknown or impossible."""
+
+
+# an OSError comes from the disk, and names the file
+USER_ERRORS = (ConfigError, VariantError, StoreError, DatasetNotPrepared, OSError)
+
+
+@contextmanager
+def named_section(section: str) -> Iterator[None]:
+    """Says which part of the config an error came from.
+
+    ValueError and unknown names are how the library refuses an argument; other errors are ours.
+    """
+    try:
+        yield
+    except (ValueError, UnknownNameError) as error:
+        raise ConfigError(f"{section}: {error}") from error
