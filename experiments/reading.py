@@ -20,6 +20,7 @@ class Reader:
 
     def __init__(self, config: Any, dataset: Dataset, num_classes: int, family: Family):
         self.family, self.num_classes = family, num_classes
+        self._member = f"{family.name} {dict(family.architecture)}"
         self.images = jax.ShapeDtypeStruct(dataset.heldout_images.shape, jnp.float32)
         entry = config.classifiers.get("counter") or config.classifiers.chooser
         self.network = CLASSIFIERS[entry.network](num_classes, **entry.args)
@@ -46,13 +47,14 @@ class Reader:
             )
             return represent(params, state, context)
 
-        def traced():
-            one = jnp.zeros((1, *self.images.shape[1:]))
-            variables = jax.eval_shape(self.network.init, jax.random.key(0), one)
-            members = jax.eval_shape(self.family.init, jax.random.key(0))
-            return jax.eval_shape(of_member, *members, self.images, variables)
-
-        return self._once(f"{name} {self.images.shape} {self.network}", traced)
+        key, one = jax.random.key(0), jnp.zeros((1, *self.images.shape[1:]))
+        images = f"{self.images.shape} {self.network}"
+        variables = _once(images, lambda: jax.eval_shape(self.network.init, key, one))
+        members = _once(self._member, lambda: jax.eval_shape(self.family.init, key))
+        return _once(
+            f"{self._member} {images} {name}",
+            lambda: jax.eval_shape(of_member, *members, self.images, variables),
+        )
 
     def embeds(self, entry: Any) -> None:
         """Raises ValueError where an entry of `config.encoders` cannot read these members."""
@@ -67,14 +69,14 @@ class Reader:
                 f"{entry.representation!r} is {kind_of(read)}; fitting encoders: "
                 f"{', '.join(fitting)}"
             )
-        arguments = f"{name} {entry.encoder.args} {self.num_classes} {entry.representation}"
-        self._once(
-            f"{arguments} {self.images.shape} {self.network}",
+        shapes = jax.tree.map(lambda x: x.shape, read)
+        _once(
+            f"{self._member} {name} {entry.encoder.args} {self.num_classes} {shapes}",
             lambda: jax.eval_shape(module.init, jax.random.key(0), read),
         )
 
-    def _once(self, what: str, trace: Callable[[], Any]) -> Any:
-        key = f"{self.family.name} {dict(self.family.architecture)} {what}"
-        if key not in _TRACED:
-            _TRACED[key] = trace()
-        return _TRACED[key]
+
+def _once(what: str, trace: Callable[[], Any]) -> Any:
+    if what not in _TRACED:
+        _TRACED[what] = trace()
+    return _TRACED[what]

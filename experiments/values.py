@@ -82,9 +82,11 @@ def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError, MemoryError, RecursionError):
+        if "," not in text:
+            return text
         bare = text.removeprefix("(").removesuffix(")")
-        parts = tuple(part.strip(" '\"") for part in bare.split(",") if part.strip())
-        return parts if "," in text else text
+        parts = (part.strip(" '\"") for part in bare.split(","))
+        return tuple(_literal(part) for part in parts if part)
 
 
 def _as(value: Any, like: Any) -> Any:
