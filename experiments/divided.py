@@ -18,7 +18,6 @@ def chosen_classes(config: Any, dataset: Dataset) -> tuple[int, ...] | None:
 
 def splits(config: Any) -> Split:
     """Who is in train, val and test, and who with whom in a triplet."""
-    check_fields(config.mixtures, "num")
     if not config.mixtures.alpha > 0:
         raise ValueError(f"alpha is {config.mixtures.alpha}; a Dirichlet needs alpha > 0")
     num = config.mixtures.num

@@ -13,8 +13,15 @@ class ConfigError(ValueError):
     """A setting or a flag that is missing, unknown or impossible."""
 
 
-# an OSError comes from the disk, and names the file
-USER_ERRORS = (ConfigError, VariantError, StoreError, DatasetNotPrepared, OSError)
+# An OSError comes from the disk and names the file; a FloatingPointError says what has diverged.
+USER_ERRORS = (
+    ConfigError,
+    VariantError,
+    StoreError,
+    DatasetNotPrepared,
+    OSError,
+    FloatingPointError,
+)
 
 
 @contextmanager
