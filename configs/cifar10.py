@@ -28,7 +28,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.comparison import READERS, compare
-from configs.variants import vary
+from configs.variants import ALL, Variant, vary
 
 CONV_VAE = {"network": "conv", "hidden": (8, 16, 16), "latent": 16, "likelihood": "gaussian"}
 RESNET20 = {"stage_widths": (16, 32, 64), "blocks_per_stage": 3}
@@ -127,10 +127,12 @@ def _encoder(representation: str, encoder: str, *, num_steps: int, augment: floa
 
 
 def _shared(config: Any) -> None:
+    """All members start from one init."""
     config.zoo.init = "shared"
 
 
 def _ae(config: Any) -> None:
+    """Autoencoders in place of VAEs."""
     config.zoo.family.name = "ae"
     del config.zoo.family.args.likelihood
     config.zoo.hparams = {"learning_rate": 3e-3}
@@ -138,24 +140,30 @@ def _ae(config: Any) -> None:
 
 
 def _compare(config: Any) -> None:
+    """Representations × objectives."""
     compare(config, {**READERS, "pixels": {"mlp": {}}})
     config.controls.update({"features": ("flat", "statistics", "moments"), "num_samples": ()})
 
 
 def _small(config: Any) -> None:
+    """16 × 16 pixels, 256 members."""
     config.data.size = 16
     config.classifiers.chooser.train.num_steps = 1_500
     small = {"num": 220, "val_fraction": 0.1, "test_fraction": 0.2, "num_triplets": 18}
     config.mixtures.update(small)
     config.zoo.family.args.update({"hidden": (8, 16), "latent": 8})
-    config.zoo.steps = 800
     config.controls.num_samples = (512, 2_000)  # 10,000 would take as long as all else
     for encoder in config.encoders.values():
         encoder.seeds = (0,)
         encoder.train.steps = 1_000
 
 
+def _shorter(config: Any) -> None:
+    config.zoo.steps = 800
+
+
 def _smoke(config: Any) -> None:
+    """Everything once."""
     _small(config)
     config.quick_compile = True
     config.classifiers.chooser.train.num_steps = 5
@@ -170,7 +178,7 @@ def _smoke(config: Any) -> None:
 VARIANTS = {
     "shared": _shared,
     "ae": _ae,
-    "compare": _compare,
-    "small": _small,
-    "smoke": _smoke,
+    "small": Variant(_small, unless_set=_shorter),
+    "compare": Variant(_compare, after=("small",)),
+    "smoke": Variant(_smoke, after=(ALL,)),
 }

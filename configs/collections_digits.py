@@ -32,6 +32,7 @@ def _default() -> ConfigDict:
 
 
 def _validate(config: Any) -> None:
+    """Two of the digits 0 to 5 to evaluate on, to choose settings by."""
     config.data.validation = 2  # of the digits 0 to 5; they are 18 groups
     config.evaluate.ways = 10
 

@@ -20,6 +20,7 @@ READERS: dict[str, dict[str, dict[str, Any]]] = {
 # graph of the first two); of 1e-5, 3e-5 and 1e-4 where a hidden neuron sums over 100,000 inputs.
 RATES = {"flat": 1e-4, "aligned": 1e-4, "graph": 1e-3}
 RATE = 3e-3
+RUN_THE_MEMBER = ("latent_mean", "reconstruction", "samples", "pixels", "member")
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "n_pair": {"n_pair": {"temperature": 0.05}},
     "cosine": {"cosine": {}},

@@ -17,7 +17,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.variants import vary
+from configs.variants import ALL, Variant, vary
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -106,6 +106,7 @@ def _encoder(representation, encoder, objective, *, num_steps, augment=0.0) -> d
 
 
 def _full(config: Any) -> None:
+    """20,200 members, three encoder seeds, and an encoder trained by contrast alone."""
     config.mixtures.update({"num": 20_000, "val_fraction": 0.025, "test_fraction": 0.05})
     config.encoders.graph.seeds = (0, 1, 2)
     config.encoders.graph.train.steps = 14_000
@@ -115,10 +116,12 @@ def _full(config: Any) -> None:
 
 
 def _shared(config: Any) -> None:
+    """All members start from one init."""
     config.zoo.init = "shared"
 
 
 def _ae(config: Any) -> None:
+    """Autoencoders in place of VAEs."""
     config.zoo.family.name = "ae"
     config.zoo.family.args = {"hidden": (32,), "latent": 4}
     config.zoo.hparams = {"learning_rate": 1e-2}
@@ -133,6 +136,7 @@ def _few(config: Any) -> None:
 
 
 def _smoke(config: Any) -> None:
+    """Everything once, in a minute."""
     config.quick_compile = True
     config.classifiers.chooser.train.num_steps = 30
     config.classifiers.counter.train.num_steps = 100
@@ -144,4 +148,10 @@ def _smoke(config: Any) -> None:
     config.controls.update({"num_samples": (32, 64), "num_calibration": 16})
 
 
-VARIANTS = {"full": _full, "shared": _shared, "ae": _ae, "few": _few, "smoke": _smoke}
+VARIANTS = {
+    "full": _full,
+    "shared": _shared,
+    "ae": _ae,
+    "few": _few,
+    "smoke": Variant(_smoke, after=(ALL,)),
+}

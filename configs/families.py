@@ -17,7 +17,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.variants import vary
+from configs.variants import ALL, Variant, vary
 
 AUTOENCODERS = ("ae", "sparse_ae", "denoising_ae", "contractive_ae", "vae", "wae", "aae")
 FEW = 320  # members of most cells: 200 train, 60 val, 60 test
@@ -169,10 +169,12 @@ def _conv_gan(
 
 
 def _mnist(config: Any) -> None:
+    """The same on MNIST."""
     config.data.name = "mnist"
 
 
 def _smoke(config: Any) -> None:
+    """Everything once."""
     config.quick_compile = True
     config.classifiers.counter.train.num_steps = 100
     config.mixtures.update({"num": 48, "val_fraction": 0.15, "test_fraction": 0.25})
@@ -191,4 +193,4 @@ def _smoke(config: Any) -> None:
     config.gallery.update({"steps": 20, "modes": ("minimax",), "num_members": 2, "segments": 2})
 
 
-VARIANTS = {"mnist": _mnist, "smoke": _smoke}
+VARIANTS = {"mnist": _mnist, "smoke": Variant(_smoke, after=(ALL,))}

@@ -15,15 +15,15 @@ calibrated.
     python -m experiments.run --config=configs/mnist.py:smoke       everything once
 
 MNIST is read as a prepared TFDS folder: TFDS_DATA_DIR, or --config.data.data_dir. Variants combine:
-`:large,weights`, `:ten,compare`.
+`:large,weights`, `:ten,compare`, `:large,ae` for 12,000 autoencoders.
 """
 
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.comparison import compare
-from configs.variants import vary
+from configs.comparison import RUN_THE_MEMBER, compare
+from configs.variants import ALL, Variant, vary
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -108,6 +108,7 @@ def _encoder(representation, encoder, objective, *, num_steps, augment=0.0) -> d
 
 
 def _large(config: Any) -> None:
+    """12,200 members in place of 5,200."""
     config.mixtures.update({"num": 12_000, "val_fraction": 0.03, "test_fraction": 0.05})
 
 
@@ -121,6 +122,7 @@ def _fewer(config: Any) -> None:
 
 
 def _shared(config: Any) -> None:
+    """9,040 members that start from one init."""
     _fewer(config)
     config.mixtures.update({"num": 9_000, "val_fraction": 0.03, "test_fraction": 0.05})
     config.zoo.init = "shared"
@@ -131,35 +133,45 @@ def _shared(config: Any) -> None:
 
 
 def _ae(config: Any) -> None:
-    _fewer(config)
+    """Autoencoders in place of VAEs; 2,140 of them, where no other variant says how many."""
     config.zoo.family.name = "ae"
     config.zoo.family.args = {"hidden": (64,), "latent": 8}
     config.zoo.hparams = {"learning_rate": 5e-3}
 
 
 def _conv(config: Any) -> None:
-    _fewer(config)
+    """Convolutions; 2,140 members, where no other variant says how many."""
     config.zoo.family.args.update({"network": "conv", "hidden": (8, 16)})
     config.zoo.batch_size = 32
 
 
 def _ten(config: Any) -> None:
+    """All ten digits."""
     config.classes = {"choose": ",".join(map(str, range(10))), "num": 10}
 
 
 def _weights(config: Any) -> None:
-    for name in ("reconstruction", "latent_mean"):
-        del config.encoders[name]
-    config.ensembles = {"weights": ("graph", "moments")}
+    """Only encoders of weights alone."""
+    for name, encoder in list(config.encoders.items()):
+        if encoder.representation in RUN_THE_MEMBER:
+            del config.encoders[name]
+    for name, parts in list(config.ensembles.items()):
+        if not set(parts) <= set(config.encoders):
+            del config.ensembles[name]
     config.controls.features = ("flat", "statistics", "moments")
 
 
 def _compare(config: Any) -> None:
-    config.mixtures.update({"num": 2_000, "val_fraction": 0.05, "num_triplets": 40})
+    """Representations × objectives; 2,040 members, where no other variant says how many."""
     compare(config)
 
 
+def _compared(config: Any) -> None:
+    config.mixtures.update({"num": 2_000, "val_fraction": 0.05, "num_triplets": 40})
+
+
 def _smoke(config: Any) -> None:
+    """Everything once."""
     config.quick_compile = True
     config.classifiers.chooser.train.num_steps = 20
     config.classifiers.counter.train.num_steps = 50
@@ -175,10 +187,10 @@ def _smoke(config: Any) -> None:
 VARIANTS = {
     "large": _large,
     "shared": _shared,
-    "ae": _ae,
-    "conv": _conv,
+    "ae": Variant(_ae, unless_set=_fewer),
+    "conv": Variant(_conv, after=("ae",), unless_set=_fewer),
     "ten": _ten,
-    "weights": _weights,
-    "compare": _compare,
-    "smoke": _smoke,
+    "compare": Variant(_compare, after=("shared", "ae", "conv"), unless_set=_compared),
+    "weights": Variant(_weights, after=("shared", "ae", "conv", "compare")),
+    "smoke": Variant(_smoke, after=(ALL,)),
 }

@@ -19,7 +19,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.variants import vary
+from configs.variants import ALL, Variant, vary
 
 # P groups × K objects: with positives in the batch, of as many groups as fit, in two views each
 POSITIVES = {"groups": 32, "objects": 4}
@@ -104,6 +104,7 @@ def _seed(config: Any) -> None:
 
 
 def _b2(config: Any) -> None:
+    """EfficientNet-B2 on whole drawings."""
     config.network = {"name": "efficientnet", "args": {"variant": "b2"}}
     config.data.size = 0  # 105 × 105
     for entry in config.objectives.values():
@@ -111,10 +112,12 @@ def _b2(config: Any) -> None:
 
 
 def _validate(config: Any) -> None:
+    """Other classes to evaluate on, to choose settings by."""
     config.data.validation = 6
 
 
 def _smoke(config: Any) -> None:
+    """Everything once."""
     config.quick_compile = True
     if config.network.name == "conv":
         config.network.args.widths = (8, 8, 8, 8)
@@ -127,7 +130,7 @@ def _smoke(config: Any) -> None:
 VARIANTS = {
     "compare": _compare,
     "seed": _seed,
-    "b2": _b2,
+    "b2": Variant(_b2, after=("compare", "seed")),
     "validate": _validate,
-    "smoke": _smoke,
+    "smoke": Variant(_smoke, after=(ALL,)),
 }

@@ -27,7 +27,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.cifar10 import CONV_VAE, resnet20
-from configs.variants import vary
+from configs.variants import ALL, Variant, vary
 
 PHOTOGRAPHED = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"  # on CIFAR-10
 
@@ -99,6 +99,7 @@ def _default() -> ConfigDict:
 
 
 def _mnist(config: Any) -> None:
+    """MNIST, 3 and 8 unseen."""
     config.data.name = "mnist"
     config.mixtures.update({"num": 1_300, "test_fraction": 0.16, "num_triplets": 40})
     config.zoo.family.args.update({"hidden": (64,), "latent": 8})
@@ -110,6 +111,7 @@ def _mnist(config: Any) -> None:
 
 
 def _cifar10(config: Any) -> None:
+    """CIFAR-10, cat and ship unseen."""
     config.data.name = "cifar10"
     config.classes.choose = PHOTOGRAPHED
     config.classifiers.counter = resnet20(num_steps=2_500)
@@ -123,22 +125,27 @@ def _cifar10(config: Any) -> None:
 
 
 def _samples(config: Any) -> None:
+    """Reads images that the member generates."""
     config.matching.reads = ("samples",)
 
 
 def _reconstruction(config: Any) -> None:
+    """Reads the member's errors on images."""
     config.matching.reads = ("reconstruction",)
 
 
 def _both(config: Any) -> None:
+    """Reads generated images and errors."""
     config.matching.reads = ("samples", "reconstruction")
 
 
 def _all(config: Any) -> None:
+    """Reads weights, generated images and errors."""
     config.matching.reads = ("weights", "samples", "reconstruction")
 
 
 def _smoke(config: Any) -> None:
+    """Everything once."""
     config.quick_compile = True
     config.classifiers.counter.train.num_steps = 50
     small = {"num": 48, "val_fraction": 0.2, "test_fraction": 0.25, "num_triplets": 4}
@@ -156,5 +163,5 @@ VARIANTS = {
     "reconstruction": _reconstruction,
     "both": _both,
     "all": _all,
-    "smoke": _smoke,
+    "smoke": Variant(_smoke, after=(ALL,)),
 }

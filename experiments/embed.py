@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 from absl import flags
 
+from experiments.cells import hold_zoo
 from experiments.common import best_score
 from experiments.encoders import context, seed_folder
+from experiments.errors import ConfigError, named_section
 from experiments.evaluate import mean_embeddings
 from experiments.finished import finished_run, start
 from experiments.setup import check, encoder_name, ensembles, make_encoder
@@ -48,16 +50,19 @@ def embed_zoo(zoo_path: str, run_path: str, name: str, cell: str) -> tuple[pd.Da
 
     Raises:
       StoreError: the run has no such encoder.
-      ValueError: the encoder does not read members of this architecture.
+      ConfigError: the encoder is unknown, or does not read members of this architecture.
     """
     config, run = finished_run(f"{run_path}/zoo" if run_path else zoo_path)
     if not run.metrics.exists():
         raise StoreError(f"{run.path} has no evaluated encoder: metrics.json is missing")
     name = name or read_json(run.metrics)["best_encoder"]
     single = {encoder_name(entry): [entry] for entry in config.encoders.values()}
-    entries = lookup(single | ensembles(config), name, kind="encoder")
-    zoo = load_zoo(zoo_path, cell=cell or _only_cell(zoo_path), finite_only=True)
+    with named_section("--encoder"):
+        entries = lookup(single | ensembles(config), name, kind="encoder")
+    with named_section("--zoo"):
+        zoo = load_zoo(zoo_path, cell=cell or _only_cell(zoo_path), finite_only=True)
     setup = check(config)
+    hold_zoo(config, setup.cells, run)
     family = _family_of(zoo)
     if family.architecture != setup.family.architecture or family.name != setup.family.name:
         for entry in entries:
@@ -86,7 +91,7 @@ def _embed(run, entry, seed: int, family: Family, zoo: Zoo, used) -> np.ndarray:
 def _only_cell(zoo_path: str) -> str:
     cells = list(cell_paths(Path(zoo_path)))
     if len(cells) > 1:
-        raise ValueError(f"{zoo_path} holds the cells {', '.join(cells)}; name one with --cell")
+        raise ConfigError(f"{zoo_path} holds the cells {', '.join(cells)}; name one with --cell")
     return cells[0]
 
 
@@ -103,7 +108,7 @@ def _accept(entry: Any, name: str, known: Family, family: Family) -> None:
     """Graph encoders read other architectures, and say so; the others refuse."""
     told = [f"{f.name} {dict(f.architecture)}" for f in (known, family)]
     if entry.representation != "graph":
-        raise ValueError(
+        raise ConfigError(
             f"{name} reads {told[0]}, and the zoo's members are {told[1]}; an encoder of vectors "
             "knows one architecture, use one of graphs or train one on this zoo"
         )
@@ -116,7 +121,7 @@ def _check_fits(module, saved, features, name: str, family: Family) -> None:
     needed = jax.eval_shape(module.init, jax.random.key(0), first)["params"]
     shapes, found = (jax.tree.map(lambda x: x.shape, tree) for tree in (needed, saved["params"]))
     if shapes != found:
-        raise ValueError(
+        raise ConfigError(
             f"{name} has no parameters for {family.name} {dict(family.architecture)}: images of "
             "another size, or other groups of neurons, than it was trained on, or features as an "
             "earlier genvec made them"

@@ -10,12 +10,15 @@ import jax
 import numpy as np
 import pandas as pd
 
+from experiments.checks import check_fields, check_once, check_seed, check_seeds, check_training
 from experiments.common import DecodingBar, bar, clock, stream
 from experiments.done import is_done
 from experiments.environment import environment
-from experiments.setup import named_section, positive
+from experiments.errors import named_section
+from experiments.settings import check_settings
 from experiments.start import main
 from experiments.unfinished import Unfinished
+from genvec.arguments import check_options
 from genvec.collections import (
     AGGREGATIONS,
     OBJECT_NETWORKS,
@@ -94,8 +97,14 @@ def _is_done(run) -> bool:
 
 def check(config) -> Setup:
     """Builds all that costs nothing, so that a bad config fails before any compute is spent."""
+    check_settings(config, "data", "network", "objectives", "evaluate", "dimension", "seeds")
     data = config.data
+    with named_section("config"):
+        check_seed(seed=config.seed)
+        check_seeds(seeds=config.seeds)
+        check_fields(config, "dimension")
     with named_section("config.data"):
+        check_fields(data, "size", "validation", least=0)
         known, unseen = load_collections(
             data.name,
             size=data.size,
@@ -108,7 +117,10 @@ def check(config) -> Setup:
         learned = turned(known) if data.turned else known
     with named_section("config.network"):
         make = lookup(OBJECT_NETWORKS, config.network.name, kind="network of objects")
+        check_options(make, config.network.args, kind="network")
         network = make(config.dimension, **config.network.args)
+        images = np.zeros((2, *known.images.shape[1:]), np.float32)
+        jax.eval_shape(network.init, jax.random.key(0), images)
     objectives = {}
     for name, entry in config.objectives.items():
         with named_section(f"config.objectives.{name}"):
@@ -116,12 +128,14 @@ def check(config) -> Setup:
             objectives[name] = make_group_objective(
                 entry.objective, config.dimension, num_groups, options
             )
-            positive(entry.train, "steps", "groups", "objects")
+            check_training(entry.train)
             check_sizes(learned, entry.train.objects, "a batch")
             if entry.train.groups > num_groups:
                 raise ValueError(f"groups is {entry.train.groups}; allowed: 1..{num_groups}")
     with named_section("config.evaluate"):
-        positive(config.evaluate, "ways", "num_pairs", "pooling_steps")
+        check_fields(config.evaluate, "ways", "num_pairs", "pooling_steps")
+        check_once(config.evaluate.aggregations, str, "an aggregation")
+        check_once(config.evaluate.controls, str, "a control")
         for name in config.evaluate.aggregations:
             lookup(AGGREGATIONS, name, kind="aggregation")
         for name in config.evaluate.controls:

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 import pandas as pd
 
+from experiments.checks import learning_rates
 from experiments.classes import load_counter
 from experiments.common import bar, clock, mixture_data, needs_splits, stream
 from experiments.done import is_done
-from experiments.setup import check, encoder_name, learning_rates, make_encoder
+from experiments.setup import check, encoder_name, make_encoder
 from experiments.start import main
 from genvec import classes, trees
 from genvec.geometry import to_sphere
@@ -109,7 +110,7 @@ def _train(config, run, setup, entry, seed, inputs: Inputs) -> None:
 def rates_to_try(run, entry, seed: int) -> tuple[float, ...]:
     """All of the entry with its first seed; with the others the one that was best there."""
     if seed == entry.seeds[0]:
-        return learning_rates(entry)
+        return learning_rates(entry.train)
     log = read_jsonl(seed_folder(run, entry, entry.seeds[0]) / "log.jsonl")
     return (float(log["learning_rate"].iloc[0]),)
 

@@ -19,8 +19,15 @@ from experiments import (
     zoo,
 )
 from experiments.environment import environment
-from experiments.setup import check
+from experiments.errors import named_section
+from experiments.gallery import check_gallery
+from experiments.hypernetwork import check_hypernetwork
+from experiments.leave_out import check_leave_out
+from experiments.quality import check_quality
+from experiments.settings import check_settings
+from experiments.setup import Setup, check
 from experiments.start import main
+from genvec.registry import lookup
 from genvec.report import families_table, write_gallery
 from genvec.store import read_json, write_json
 
@@ -29,12 +36,7 @@ def run_stage(config, run) -> None:
     for stage in (classes, zoo, quality):
         stage.run_stage(config, run)
     for name, cell in check(config).cells.items():
-        named = readers(config, name, cell)
-        read_by = {reader: config.encoders[reader].to_dict() for reader in named}
-        own: Any = ConfigDict({**config.to_dict(), "cell": name, "encoders": read_by})
-        share = (cell.settings.members or config.mixtures.num) / config.mixtures.num
-        for encoder in own.encoders.values():  # fewer members, fewer steps, but not below a third
-            encoder.train.steps = round(encoder.train.steps * max(share, 1 / 3))
+        own = _read_cell(config, name, cell)
         for stage in (encoders, controls, evaluate):
             stage.run_stage(own, run.of_cell(name))
     leave_out.run_stage(config, run)
@@ -55,6 +57,40 @@ def readers(config, name: str, cell) -> tuple[str, ...]:
     free = set(cell.family.spec.groups) - set(cell.family.spec.fixed)
     keys = (name, cell.family.name, "default" if free else "fixed")
     return next(config.reads[key] for key in keys if key in config.reads)
+
+
+def _read_cell(config, name: str, cell) -> Any:
+    """The config by which the encoders read one cell."""
+    named = readers(config, name, cell)
+    read_by = {reader: config.encoders[reader].to_dict() for reader in named}
+    own: Any = ConfigDict({**config.to_dict(), "cell": name, "encoders": read_by})
+    share = (cell.settings.members or config.mixtures.num) / config.mixtures.num
+    for encoder in own.encoders.values():  # fewer members, fewer steps, but not below a third
+        encoder.train.steps = round(encoder.train.steps * max(share, 1 / 3))
+    return own
+
+
+def check_families(config) -> Setup:
+    """All that the stages need, cell by cell."""
+    check_settings(config, "quality", "reads", "leave_out", "hypernetwork", "gallery")
+    setup = check_quality(config)
+    for check_section in (check_leave_out, check_gallery):
+        check_section(config)
+    if "vae" in setup.cells:
+        check_hypernetwork(config)
+    with named_section("config.reads"):
+        families = {cell.family.name: None for cell in setup.cells.values()}
+        known = {**setup.cells, **families, "default": None, "fixed": None}
+        for name, keys in config.reads.items():
+            lookup(known, name, kind="cell or family")
+            for key in keys:
+                lookup(config.encoders, key, kind="encoder")
+            if not keys:
+                raise ValueError(f"{name} is (); at least one encoder must read a cell")
+    for name, cell in setup.cells.items():
+        with named_section(f"cell {name}"):
+            check(_read_cell(config, name, cell))
+    return setup
 
 
 def summary(config, run) -> dict:
@@ -94,4 +130,4 @@ def summary(config, run) -> dict:
 
 
 if __name__ == "__main__":
-    main(run_stage)
+    main(run_stage, check_families)

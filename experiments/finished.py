@@ -9,6 +9,8 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
+from experiments.errors import USER_ERRORS, mending
+from experiments.values import tuples
 from genvec.store import RunFolder, StoreError, load_tree, read_json
 
 
@@ -26,8 +28,8 @@ def _run(stage, argv) -> None:
     jax.config.update("jax_num_cpu_devices", 1)
     try:
         stage()
-    except (KeyError, ValueError, OSError, StoreError) as error:
-        sys.exit(f"error: {error.args[0] if isinstance(error, KeyError) else error}")
+    except USER_ERRORS as error:
+        sys.exit(f"error: {error}{mending(error)}")
 
 
 def finished_run(zoo: str) -> tuple[Any, RunFolder]:
@@ -42,7 +44,7 @@ def finished_run(zoo: str) -> tuple[Any, RunFolder]:
         raise StoreError(f"{path} holds no zoo: manifest.json is missing; give RUN/zoo")
     if not run.config.exists() or path.name != "zoo":
         raise StoreError(f"{path} lies in no run folder: give RUN/zoo, where RUN has a config.json")
-    return ConfigDict(_tuples(read_json(run.config))), run
+    return ConfigDict(tuples(read_json(run.config))), run
 
 
 def matched_encoders(folder: Path) -> dict[str, Any]:
@@ -59,10 +61,3 @@ def matched_encoders(folder: Path) -> dict[str, Any]:
             "again with python -m experiments.matching, the zoo is kept"
         )
     return saved
-
-
-def _tuples(value: Any) -> Any:
-    """JSON has no tuples; a config has no lists."""
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -11,11 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import latents
+from experiments.checks import check_fields
 from experiments.classes import load_counter
 from experiments.common import bar, clock, mixture_data, stream
 from experiments.done import is_done
 from experiments.encoders import proportions
+from experiments.errors import named_section
 from experiments.latents import to_bytes
+from experiments.settings import check_settings
 from experiments.setup import Cell, check
 from experiments.start import main
 from genvec import trees
@@ -187,5 +190,16 @@ def run_and_write(config, run) -> None:
     print(write_gallery(run))
 
 
+def check_gallery(config):
+    """The config's setup, its section for this script checked as well."""
+    check_settings(config, "gallery")
+    setup, settings = check(config), config.gallery
+    with named_section("config.gallery"):
+        check_fields(settings, *(name for name in settings if name != "modes"))
+        for name in settings.modes:
+            lookup(setup.cells, name, kind="cell")
+    return setup
+
+
 if __name__ == "__main__":
-    main(run_and_write)
+    main(run_and_write, check_gallery)

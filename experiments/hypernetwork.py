@@ -10,10 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.checks import check_fields
 from experiments.classes import load_counter
 from experiments.common import clock, mixture_data, stream
 from experiments.done import is_done
 from experiments.encoders import mixtures
+from experiments.errors import named_section
+from experiments.settings import check_settings
 from experiments.setup import check
 from experiments.start import main
 from genvec import trees
@@ -21,6 +24,7 @@ from genvec.families import FAMILIES
 from genvec.families.hyper_vae import write_member
 from genvec.mixtures import heldout_weights, to_unit
 from genvec.quality import class_shares
+from genvec.registry import lookup
 from genvec.store import load_zoo, read_json, write_json
 from genvec.types import NotFiniteError
 from genvec.zoo import Task, member_inputs, train_member
@@ -90,5 +94,16 @@ def _measure(config, target, data, classifier):
     return measure
 
 
+def check_hypernetwork(config):
+    """The config's setup, its section for this script checked as well."""
+    check_settings(config, "hypernetwork")
+    setup = check(config)
+    with named_section("config.hypernetwork"):
+        check_fields(config.hypernetwork, "steps", "num_members")
+        if lookup(setup.cells, "vae", kind="cell").family.name != "vae":
+            raise ValueError("the cell vae holds no VAEs, which the hypernetwork writes")
+    return setup
+
+
 if __name__ == "__main__":
-    main(run_stage)
+    main(run_stage, check_hypernetwork)

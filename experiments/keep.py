@@ -66,5 +66,5 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     try:
         main(*map(Path, sys.argv[1:]))
-    except StoreError as error:
+    except (StoreError, OSError) as error:
         sys.exit(f"error: {error}")

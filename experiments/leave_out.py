@@ -13,17 +13,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.checks import check_training
 from experiments.common import bar, clock, needs_splits, stream
 from experiments.done import is_done
 from experiments.encoders import mixtures
+from experiments.errors import named_section
+from experiments.settings import check_settings
 from experiments.setup import check
 from experiments.start import main
 from genvec import trees
+from genvec.arguments import check_number
 from genvec.encoders import GraphEncoder, JointEncoder
 from genvec.geometry import angle_deg, to_sphere
 from genvec.keys import fold_in_name
 from genvec.networks import initialise
 from genvec.objectives import weighted_sum
+from genvec.registry import lookup
 from genvec.represent import Context, Normaliser, fit_normaliser, graph, represent
 from genvec.store import load_cells, write_json
 from genvec.symmetry import Part, augment, generator_part, spec_to_json
@@ -204,5 +209,22 @@ def _context(spec) -> Context:
     return Context(spec, lambda params, state, x: x, jnp.empty(0))
 
 
+def check_leave_out(config):
+    """The config's setup, its section for this script checked as well."""
+    check_settings(config, "leave_out")
+    setup, settings = check(config), config.leave_out
+    with named_section("config.leave_out"):
+        for name in settings.never:
+            lookup(setup.cells, name, kind="cell")
+        if len(set(setup.cells) - set(settings.never)) < 2:
+            raise ValueError(
+                f"never is {settings.never}; two cells or more must be left to learn from"
+            )
+        check_training(settings.train)
+        check_number(augment=settings.augment, least=0)
+        weighted_sum(settings.objective.to_dict())
+    return setup
+
+
 if __name__ == "__main__":
-    main(run_stage)
+    main(run_stage, check_leave_out)

@@ -12,15 +12,19 @@ import numpy as np
 
 from experiments import classes, zoo
 from experiments.banks import Bank, Scale, describe_run
+from experiments.checks import check_fields, check_seeds, check_training
 from experiments.common import bar, best_score, clock, needs_splits, stream
 from experiments.done import is_done
 from experiments.encoders import is_trained, mixtures
 from experiments.environment import environment
+from experiments.errors import ConfigError, named_section
 from experiments.finished import matched_encoders
 from experiments.pairs import TestPairs, tested_members
-from experiments.setup import check, chosen_classes, positive, unseen_classes
+from experiments.settings import check_settings
+from experiments.setup import Setup, check, chosen_classes, unseen_classes
 from experiments.start import main
 from genvec import trees
+from genvec.arguments import check_number
 from genvec.matching import READS, PairEncoder, contrast
 from genvec.report import matching_table
 from genvec.represent import (
@@ -45,6 +49,7 @@ from genvec.symmetry import augment
 from genvec.train import Examples, train_encoder
 from genvec.validity import without_images
 
+COUNTED = ("dimension", "images_a_class", "set_size", "images_a_set", "num_queries", "pairs")
 WIDTH = 64  # members or data sets embedded at once
 
 
@@ -218,36 +223,48 @@ def _over_seeds(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str,
     return sections
 
 
-def check_matching(config) -> None:
-    """Raises ValueError, before any compute is spent, for what only this script needs."""
-    setup = check(config)
+def check_matching(config) -> Setup:
+    """Raises ConfigError, before any compute is spent, for what only this script needs."""
+    check_settings(config, "matching")
+    setup, settings = check(config), config.matching
     family, dataset = setup.family, setup.dataset
-    unseen_classes(config)
-    classes = chosen_classes(config, dataset) or range(len(dataset.class_names))
-    if empty := without_images(dataset, dataset.heldout_labels, classes):
-        raise ValueError(
+    with named_section("config.matching"):
+        check_fields(settings, *COUNTED)
+        check_number(temperature=settings.temperature, above=0)
+        check_number(augment=settings.augment, least=0)
+        check_seeds(seeds=settings.seeds)
+        check_training(settings.train)
+        PairEncoder(family.spec, settings.dimension, **settings.get("model", {}))
+    if not unseen_classes(config):
+        raise ConfigError(
+            "config.mixtures.unseen is missing: the classes that are held out; "
+            "configs/unseen.py has it"
+        )
+    chosen = chosen_classes(config, dataset) or range(len(dataset.class_names))
+    if empty := without_images(dataset, dataset.heldout_labels, chosen):
+        raise ConfigError(
             f"config.classes: {dataset.name} has no held-out image of class {', '.join(empty)}; "
             "the data sets that are searched for are drawn from held-out images of every class"
         )
-    positive(config.matching, "images_a_class")
     for name, members in tested_members(config, setup).items():
         if len(members) < 2:
-            raise ValueError(
+            raise ConfigError(
                 f"{len(members)} members are tested as {name}; at least two are needed: see "
                 "config.mixtures, config.zoo.members and config.matching.num_queries"
             )
-    reads = config.matching.reads
-    if not reads or set(reads) - set(READS):
-        raise ValueError(f"config.matching.reads is {reads}; allowed: some of {', '.join(READS)}")
+    reads = settings.reads
+    if not reads or set(reads) - set(READS) or len(set(reads)) < len(reads):
+        raise ConfigError(f"config.matching.reads is {reads}; allowed: some of {', '.join(READS)}")
     if "reconstruction" in reads and family.decode is None:
-        raise ValueError(
+        raise ConfigError(
             f"config.matching.reads has reconstruction, and a {family.name} gives no images back; "
             "it reads autoencoders of any kind and VAEs"
         )
     if not config.mixtures.num_triplets:
-        raise ValueError(
+        raise ConfigError(
             "config.mixtures.num_triplets is 0; the sum of two models needs at least 2 triplets"
         )
+    return setup
 
 
 if __name__ == "__main__":

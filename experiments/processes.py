@@ -12,6 +12,8 @@ import numpy as np
 from absl import flags
 from jax.experimental import multihost_utils
 
+from experiments.errors import ConfigError
+
 flags.DEFINE_bool("distributed", False, "Join the other processes as the cluster tells.")
 flags.DEFINE_string("coordinator", "", "host:port of process 0, to join by hand.")
 flags.DEFINE_integer("num_processes", 1, "How many processes there are, with --coordinator.")
@@ -27,16 +29,16 @@ def join() -> None:
     Where one of them vanishes the others end after `--patience` seconds; the same command goes on.
 
     Raises:
-      ValueError: a process number that cannot be.
+      ConfigError: a process number that cannot be.
     """
     args = flags.FLAGS
     if not 0 <= args.process_id < args.num_processes:
-        raise ValueError(
+        raise ConfigError(
             f"--process_id is {args.process_id}; allowed: 0..{args.num_processes - 1}, "
             "one less than --num_processes"
         )
     if args.num_processes > 1 and not args.coordinator:
-        raise ValueError("--num_processes needs --coordinator=HOST:PORT, or use --distributed")
+        raise ConfigError("--num_processes needs --coordinator=HOST:PORT, or use --distributed")
     patience = {"heartbeat_timeout_seconds": args.patience}
     if args.coordinator:
         jax.distributed.initialize(

@@ -6,10 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.checks import check_fields
 from experiments.classes import load_counter
 from experiments.common import bar, chunks, clock, mixture_data, stream
 from experiments.done import is_done
 from experiments.encoders import mixtures
+from experiments.errors import named_section
+from experiments.settings import check_settings
 from experiments.setup import check
 from experiments.start import main
 from genvec import classes, quality, trees
@@ -19,6 +22,7 @@ from genvec.store import load_zoo, write_json
 from genvec.zoo import member_inputs
 
 WIDTH = 8  # members measured at once
+FEWEST = 4  # samples: precision and recall need three neighbours of each
 NEIGHBOURS = 256  # samples that precision and recall compare: all pairs of them
 
 
@@ -125,5 +129,14 @@ def _summary(measure, config, cell, zoo, rows) -> dict[str, float]:
     }
 
 
+def check_quality(config):
+    """The config's setup, its section for this script checked as well."""
+    check_settings(config, "quality")
+    with named_section("config.quality"):
+        check_fields(config.quality, "num_members")
+        check_fields(config.quality, "num_samples", least=FEWEST)
+    return check(config)
+
+
 if __name__ == "__main__":
-    main(run_stage)
+    main(run_stage, check_quality)

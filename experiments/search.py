@@ -19,9 +19,11 @@ import numpy as np
 from absl import flags
 
 from experiments.banks import Scale, describe_images
+from experiments.cells import hold_zoo
 from experiments.classes import load_counter
 from experiments.common import stream
 from experiments.encoders import mixtures
+from experiments.errors import ConfigError, named_section
 from experiments.finished import finished_run, matched_encoders, start
 from experiments.setup import check
 from genvec import trees
@@ -58,7 +60,7 @@ def search(zoo: str, query: str, num: int) -> tuple[Hits, np.ndarray, tuple[Any,
 
     Raises:
       StoreError: the zoo's run has no common space of models and data sets.
-      ValueError: the query is no folder of fitting images and no part of a data set.
+      ConfigError: the query is no folder of fitting images and no part of a data set.
     """
     config, run = finished_run(zoo)
     metrics = run.matching / "metrics.json"
@@ -68,9 +70,11 @@ def search(zoo: str, query: str, num: int) -> tuple[Hits, np.ndarray, tuple[Any,
             "python -m experiments.matching --config=configs/unseen.py"
         )
     if num < 1:
-        raise ValueError(f"num is {num}; it must be positive")
+        raise ConfigError(f"--num is {num}; it must be positive")
     setup = check(config)
-    images = _query(query, setup.dataset.images.shape[1:], config)
+    hold_zoo(config, setup.cells, run)
+    with named_section(f"--query={query}"):
+        images = _query(query, setup.dataset.images.shape[1:], config)
     saved = matched_encoders(run.matching / f"seed_{read_json(metrics)['best_seed']}")
     described = describe_images(partial(features, load_counter(config, run)), images)
     point = PairEncoder(setup.family.spec, config.matching.dimension).apply(

@@ -1,28 +1,43 @@
 """A config, checked before any compute is spent, and what its names stand for."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.checks import check_fields, check_once, check_seed, check_seeds, check_training
 from experiments.common import DecodingBar
+from experiments.divided import chosen_classes, splits, unseen_classes
+from experiments.errors import ConfigError, named_section
+from experiments.reading import Reader
+from experiments.settings import check_settings
+from genvec.arguments import check_number, check_options, check_whole
 from genvec.classes import CLASSIFIERS, OPTIMISERS
 from genvec.controls import FITTED_CONTROLS
-from genvec.data import class_indices, load_dataset
-from genvec.encoders import ENCODERS
+from genvec.data import load_dataset
+from genvec.encoders import ENCODERS, MODULES
 from genvec.families import FAMILIES
 from genvec.images import shrink_images
-from genvec.mixtures import assign_splits
 from genvec.objectives import objective_name, weighted_sum
-from genvec.prepared import DatasetNotPrepared
 from genvec.registry import lookup
 from genvec.represent import REPRESENTATIONS
 from genvec.types import Dataset, Family, Split
 from genvec.validity import check_classes
 from genvec.zoo import PLANS, PRECISIONS, Task, check_hparams
+
+SECTIONS = (
+    "data",
+    "classes",
+    "classifiers",
+    "mixtures",
+    "zoo",
+    "cell",
+    "encoders",
+    "controls",
+    "report",
+)
 
 
 class Cell(NamedTuple):
@@ -69,134 +84,144 @@ class Setup(NamedTuple):
         return self.cells[self.cell].family
 
 
-class ConfigError(ValueError):
-    """A setting that a stage needs and the config leaves open."""
-
-
 def check(config: Any) -> Setup:
-    """Builds all that costs nothing, so that a bad config fails before any compute is spent."""
+    """Builds all that costs nothing, so that a bad config fails before any compute is spent.
+
+    Encoders and representations are traced on the shapes of the cell that they read.
+
+    Raises:
+      ConfigError: a section or setting that is missing, unknown or impossible; the message names
+        it.
+      DatasetNotPrepared: the data set is not in its folder.
+    """
+    check_settings(config, *SECTIONS)
+    with named_section("config"):
+        check_seed(seed=config.seed)
     with named_section("config.data"):
-        dataset = load_dataset(
-            config.data.name,
-            data_dir=config.data.data_dir or None,
-            progress=DecodingBar(config.data.name),
-        )
-        if size := config.data.get("size", 0):
-            smaller = partial(shrink_images, size=size)
-            dataset = dataset._replace(
-                images=smaller(dataset.images), heldout_images=smaller(dataset.heldout_images)
-            )
+        dataset = _dataset(config)
     with named_section("config.classes"):
-        explicit = chosen_classes(config, dataset)
-        # without a choice by name, any of them may be chosen
-        check_classes(dataset, explicit or range(len(dataset.class_names)))
-        num_classes = len(explicit or range(config.classes.num))
-        if not 2 <= num_classes <= len(dataset.class_names):
-            raise ValueError(
-                f"{num_classes} classes of {dataset.name}; allowed: 2..{len(dataset.class_names)}"
-            )
-        if unseen_classes(config) and "counter" not in config.classifiers:
-            raise ValueError("classes never seen need a classifiers.counter that has not seen them")
-        for entry in config.classifiers.values():
-            lookup(CLASSIFIERS, entry.network, kind="classifier")(num_classes, **entry.args)
-            lookup(OPTIMISERS, entry.train.get("optimiser", "adamw"), kind="optimiser")
+        num_classes = _check_classes(config, dataset)
     with named_section("config.mixtures"):
         split = splits(config)
     cells = cells_of(config, dataset.images.shape[1:])
+    for name, cell in cells.items():
+        with named_section(f"config.zoo.cells.{name}" if config.zoo.cells else "config.zoo"):
+            _check_cell(cell, num_classes, split)
     with named_section("config.cell"):
         chosen = config.cell or (next(iter(cells)) if len(cells) == 1 else "")
-        family = lookup(cells, chosen, kind="cell").family if chosen else None
+        cell = lookup(cells, chosen, kind="cell") if chosen else None
+    reader = Reader(config, dataset, num_classes, cell.family) if cell else None
+    num_train = len(_members(split.train, cell)) if cell else config.mixtures.num
     for name, encoder in config.encoders.items():
         with named_section(f"config.encoders.{name}"):
-            lookup(REPRESENTATIONS, encoder.representation, kind="representation")
-            if family is not None:
-                make_encoder(encoder, family, num_classes)
-            weighted_sum(encoder.objective.to_dict())
-            positive(encoder.train, "steps", "batch_size")
-            if min(rates := learning_rates(encoder), default=0) <= 0:
-                raise ValueError(f"learning_rate is {rates}; each must be positive")
-            if encoder.augment < 0 or not encoder.seeds:
-                raise ValueError(
-                    f"augment={encoder.augment}, seeds={encoder.seeds}; "
-                    "allowed: augment ≥ 0, at least one seed"
-                )
+            _check_encoder(encoder, num_classes, num_train, reader)
     with named_section("config.encoders"):
-        names = [encoder_name(encoder) for encoder in config.encoders.values()]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"{sorted(twice)} stands there twice; a run keeps one of each name")
+        check_once(config.encoders.values(), encoder_name, "an encoder")
     with named_section("config.ensembles"):
-        for name, keys in config.get("ensembles", {}).items():
-            parts = [lookup(config.encoders, key, kind="encoder") for key in keys]
-            if len(parts) < 2 or not set.intersection(*(set(part.seeds) for part in parts)):
-                raise ValueError(
-                    f"{name} is {tuple(keys)}; it needs two encoders or more, with a common seed"
-                )
+        _check_ensembles(config)
     with named_section("config.controls"):
-        positive(config.controls, "num_calibration", "untrained_readout")
-        if "calibration_samples" in config.controls:
-            positive(config.controls, "calibration_samples")
-        for name in config.controls.features:
-            lookup(FITTED_CONTROLS, name, kind="representation for a control")
-        if min(config.controls.num_samples, default=1) < 1:
-            raise ValueError(f"num_samples is {config.controls.num_samples}; each must be positive")
+        _check_controls(config.controls, reader)
     with named_section("config.report"):
-        positive(config.report, "num_samples")
+        check_fields(config.report, "num_samples")
     return Setup(dataset, cells, chosen, split)
 
 
-def positive(section: Any, *names: str) -> None:
-    for name in names:
-        if not section[name] > 0:
-            raise ValueError(f"{name} is {section[name]}; it must be positive")
+def _dataset(config: Any) -> Dataset:
+    dataset = load_dataset(
+        config.data.name,
+        data_dir=config.data.data_dir or None,
+        progress=DecodingBar(config.data.name),
+    )
+    size = config.data.get("size", 0)
+    check_whole(size=size, least=0)
+    if not size:
+        return dataset
+    smaller = partial(shrink_images, size=size)
+    images, heldout = smaller(dataset.images), smaller(dataset.heldout_images)
+    return dataset._replace(images=images, heldout_images=heldout)
 
 
-@contextmanager
-def named_section(section: str) -> Iterator[None]:
-    """Says which part of the config an error came from."""
-    try:
-        yield
-    except DatasetNotPrepared:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{section}: {error}") from error
-
-
-def chosen_classes(config: Any, dataset: Dataset) -> tuple[int, ...] | None:
-    """Indices of an explicit choice; None where the classes are chosen by their distances."""
-    choose = config.classes.choose
-    return None if choose == "auto" else class_indices(dataset, choose.split(","))
-
-
-def splits(config: Any) -> Split:
-    """Who is in train, val and test, and who with whom in a triplet."""
-    if not config.mixtures.alpha > 0:
-        raise ValueError(f"alpha is {config.mixtures.alpha}; a Dirichlet needs alpha > 0")
-    num = config.mixtures.num
-    args = {k: v for k, v in config.mixtures.items() if k not in ("num", "alpha", "unseen")}
-    split = assign_splits(config.seed, num, **args)
-    if not unseen_classes(config):
-        return split
-    positive(config.mixtures.unseen, "num")
-    first = num + len(split.triplets)
-    return split._replace(unseen=first + np.arange(config.mixtures.unseen.num))
-
-
-def unseen_classes(config: Any) -> tuple[str, ...]:
-    """Names of the classes that only members of the split "unseen" have seen.
-
-    Raises:
-      ValueError: they are not among the classes chosen by name, or leave fewer than two.
-    """
-    names = tuple(config.mixtures.get("unseen", {}).get("classes", ()))
-    chosen = config.classes.choose.split(",")
-    if odd := set(names) - set(chosen):
+def _check_classes(config: Any, dataset: Dataset) -> int:
+    """How many classes the mixtures are of."""
+    chosen = chosen_classes(config, dataset)
+    # without a choice by name, any of them may be chosen
+    check_classes(dataset, chosen or range(len(dataset.class_names)))
+    num_classes = config.classes.num if chosen is None else len(chosen)
+    if not 2 <= num_classes <= len(dataset.class_names):
         raise ValueError(
-            f"unseen.classes has {', '.join(sorted(odd))}; allowed: of config.classes.choose, "
-            f"{config.classes.choose}"
+            f"{num_classes} classes of {dataset.name}; allowed: 2..{len(dataset.class_names)}"
         )
-    if names and len(chosen) - len(names) < 2:
-        raise ValueError(f"unseen.classes {names} leaves fewer than two of {', '.join(chosen)}")
-    return names
+    unseen = unseen_classes(config)
+    if unseen and "counter" not in config.classifiers:
+        raise ValueError("classes never seen need a classifiers.counter that has not seen them")
+    if "chooser" not in config.classifiers and (
+        chosen is None or "counter" not in config.classifiers
+    ):
+        raise ValueError("classifiers.chooser is missing; it chooses, and counts without a counter")
+    for role, entry in config.classifiers.items():
+        with named_section(f"classifiers.{role}"):
+            lookup(CLASSIFIERS, entry.network, kind="classifier")(num_classes, **entry.args)
+            check_training(entry.train)
+            lookup(OPTIMISERS, entry.train.get("optimiser", "adamw"), kind="optimiser")
+    return num_classes
+
+
+def _check_cell(cell: Cell, num_classes: int, split: Split) -> None:
+    """Whether the cell's members suffice for the stages that follow, and know the classes."""
+    told = cell.family.architecture.get("num_classes", 0)
+    if told not in (0, num_classes):
+        raise ValueError(f"num_classes is {told}; allowed: {num_classes}, the classes of the data")
+    counts = [len(_members(part, cell)) for part in (split.train, split.val, split.test)]
+    if counts[0] < 1 or counts[1] < 1 or counts[2] < 2:
+        raise ValueError(
+            f"members is {cell.settings.members}, of which {'/'.join(map(str, counts))} are "
+            "train/val/test members; train and val need one, test needs two"
+        )
+
+
+def _members(part: np.ndarray, cell: Cell) -> np.ndarray:
+    """Those of a part of the split that the cell has."""
+    return part[part < (cell.settings.members or np.inf)]
+
+
+def _check_encoder(encoder: Any, num_classes: int, num_train: int, reader: Reader | None) -> None:
+    lookup(REPRESENTATIONS, encoder.representation, kind="representation")
+    check_options(
+        lookup(MODULES, encoder.encoder.name, kind="encoder"), encoder.encoder.args, kind="encoder"
+    )
+    check_training(encoder.train)
+    check_number(augment=encoder.augment, least=0)
+    check_seeds(seeds=encoder.seeds)
+    objective = weighted_sum(encoder.objective.to_dict())
+    batch = jax.ShapeDtypeStruct(
+        (min(encoder.train.get("batch_size", 64), num_train), num_classes), np.float32
+    )
+    jax.eval_shape(objective, batch, batch)
+    if reader:
+        reader.embeds(encoder)
+
+
+def _check_ensembles(config: Any) -> None:
+    for name, keys in config.get("ensembles", {}).items():
+        parts = [lookup(config.encoders, key, kind="encoder") for key in keys]
+        if len(parts) < 2 or not set.intersection(*(set(part.seeds) for part in parts)):
+            raise ValueError(
+                f"{name} is {tuple(keys)}; it needs two encoders or more, with a common seed"
+            )
+
+
+def _check_controls(controls: Any, reader: Reader | None) -> None:
+    check_fields(controls, "num_calibration", "untrained_readout")
+    if "calibration_samples" in controls:
+        check_fields(controls, "calibration_samples")
+    for name in controls.features:
+        lookup(FITTED_CONTROLS, name, kind="representation for a control")
+        if reader:
+            reader.features(name)
+    for num_samples in controls.num_samples:
+        check_whole(num_samples=num_samples)
+    check_once(controls.features, str, "a representation")
+    check_once(controls.num_samples, str, "a number of samples")
 
 
 def cells_of(config: Any, image_shape) -> dict[str, Cell]:
@@ -208,17 +233,15 @@ def cells_of(config: Any, image_shape) -> dict[str, Cell]:
     entries = base.pop("cells") or {base["family"]["name"]: {}}
     cells = {}
     for name, own in entries.items():
-        section = f"config.zoo.cells.{name}" if config.zoo.cells else "config.zoo"
-        with named_section(section):
-            if unknown := set(own) - set(base):
-                raise KeyError(f"{sorted(unknown)}; known: {', '.join(sorted(base))}")
+        with named_section(f"config.zoo.cells.{name}" if config.zoo.cells else "config.zoo"):
             if not name.isidentifier():
                 raise ValueError(f"{name!r} cannot name a folder; use letters, digits and _")
             settings: Any = ConfigDict({**base, **own})
             make = lookup(FAMILIES, settings.family.name, kind="family")
+            check_options(make, settings.family.args, kind=f"family {settings.family.name}")
             family = make(tuple(image_shape), **settings.family.args)
             check_hparams(family, init=settings.init, hparams=settings.hparams.to_dict())
-            positive(settings, "steps", "batch_size", "width", "segment_size")
+            check_fields(settings, "steps", "batch_size", "width", "segment_size")
             if not 0 <= settings.members <= config.mixtures.num:
                 raise ValueError(
                     f"members is {settings.members}; allowed: 1..{config.mixtures.num}, the number "
@@ -234,12 +257,6 @@ def make_encoder(encoder: Any, family: Family, num_classes: int) -> Any:
     """The Flax module of one entry of `config.encoders`."""
     make = lookup(ENCODERS, encoder.encoder.name, kind="encoder")
     return make(family, num_classes, **encoder.encoder.args)
-
-
-def learning_rates(entry: Any) -> tuple[float, ...]:
-    """Those that an entry of `config.encoders` tries; the best on validation is kept."""
-    rates = entry.train.learning_rate
-    return rates if isinstance(rates, tuple) else (rates,)
 
 
 def encoder_name(entry: Any) -> str:

@@ -3,22 +3,28 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from experiments import processes
-from experiments.setup import ConfigError, check
-from genvec.store import RunFolder, StoreError, claim_run, lock_folder
-from genvec.types import NotFiniteError
+from experiments.cells import hold_zoo
+from experiments.errors import USER_ERRORS, ConfigError, mending
+from experiments.settings import load_config, override, split_flags
+from experiments.setup import check
+from experiments.usage import usage
+from genvec.store import RunFolder, claim_run, lock_folder
 
-config_flags.DEFINE_config_file("config", None, "What to run, such as configs/digits.py:smoke.")
-flags.DEFINE_integer("cpu_devices", 0, "Devices that JAX sees in the CPU; one a core by default.")
+flags.DEFINE_string("config", None, "What to run, such as configs/digits.py:smoke.")
+flags.DEFINE_integer(
+    "cpu_devices", 0, "Devices that JAX sees in the CPU; one a core by default.", lower_bound=0
+)
 flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config name> by default.")
+
+HELP = ("--help", "-help", "--helpshort", "-helpshort", "-h")
 
 
 class Stopped(KeyboardInterrupt):
@@ -30,39 +36,75 @@ def main(stage: Callable[[Any, RunFolder], Any], check: Callable[[Any], Any] = c
 
     Args:
       stage: what the script does.
-      check: of the config, before any compute is spent.
+      check: of the config, before any compute is spent; it raises one of `USER_ERRORS`.
     """
-    flags.mark_flag_as_required("config")
-    app.run(lambda argv: _run(stage, check, argv))
+    parsed: dict[str, Any] = {}
+
+    def parse(argv: Sequence[str]) -> Any:
+        try:
+            left, parsed["config"] = parse_flags(argv)
+        except USER_ERRORS as error:
+            fail(error)
+        return left
+
+    app.run(lambda argv: _run(stage, check, parsed["config"]), flags_parser=parse)
 
 
-def _run(stage, check, argv) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+def parse_flags(argv: Sequence[str]) -> tuple[list[str], Any]:
+    """The command line → what no flag has taken, and the config.
+
+    Raises:
+      ConfigError, VariantError: what is wrong with the flags that make the config.
+    """
+    expanded = flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)
+    rest, settings = split_flags(expanded)
+    if set(HELP) & set(rest):
+        print(usage(_path(rest)))
+        sys.exit(0)
+    left = app.parse_flags_with_usage(rest)
+    if len(left) > 1:
+        raise ConfigError(f"unexpected arguments: {' '.join(left[1:])}")
+    if not flags.FLAGS.config:
+        raise ConfigError("--config is missing; give one, such as --config=configs/digits.py:smoke")
+    config = load_config(flags.FLAGS.config)
+    override(config, settings)
+    return left, config.lock()
+
+
+def _path(arguments: Sequence[str]) -> str:
+    """What --config names; the last one counts."""
+    paths = [a.partition("=")[2] for a in arguments if a.lstrip("-").startswith("config=")]
+    return paths[-1] if paths else ""
+
+
+def _run(stage, check, config) -> None:
     cores = flags.FLAGS.cpu_devices or os.cpu_count()
     jax.config.update("jax_num_cpu_devices", cores)  # each core trains its own members
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
-    config = flags.FLAGS.config
-    jax.config.update("jax_disable_most_optimizations", config.quick_compile)
-    run = RunFolder(flags.FLAGS.workdir or os.path.join("runs", config.name))
     try:
         processes.join()
         signal.signal(signal.SIGTERM, _stop)  # after JAX has set a handler of its own
-        check(config)
-    except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
-    try:
+        setup = check(config)
+        jax.config.update("jax_disable_most_optimizations", config.quick_compile)
+        run = RunFolder(flags.FLAGS.workdir or os.path.join("runs", config.name))
         with lock_folder(run.path) if processes.is_first() else nullcontext():
             if processes.is_first():
+                hold_zoo(config, getattr(setup, "cells", {}), run)
                 claim_run(run, config.to_dict())
             stage(config, run)
-    except (ConfigError, StoreError, NotFiniteError) as error:
-        sys.exit(f"error: {error}")
+    except USER_ERRORS as error:
+        fail(error)
     except KeyboardInterrupt as signal_:
         what, code = ("stopped", 143) if isinstance(signal_, Stopped) else ("interrupted", 130)
-        message = f"{what}; the same command goes on where it was, in {run.path}"
+        where = flags.FLAGS.workdir or os.path.join("runs", config.name)
+        message = f"{what}; the same command goes on where it was, in {where}"
         print(f"\n{message}", file=sys.stderr, flush=True)
         os._exit(code)  # a program that still runs on a device is abandoned, not waited for
+
+
+def fail(error: BaseException) -> NoReturn:
+    """Ends the script with one message for what the user can mend."""
+    sys.exit(f"error: {error}{mending(error)}")
 
 
 def _stop(*_) -> None:

@@ -13,8 +13,10 @@ def main(paths: list[str]) -> None:
     for path in paths:
         try:
             metrics = read_json(Path(path))
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             sys.exit(f"error: {error}")
+        if not isinstance(metrics, dict) or "environment" not in metrics:
+            sys.exit(f"error: {path} holds no measured numbers; give files such as results/*.json")
         print(f"\n{path} · {metrics['environment']['command']}")
         print(f"{metrics['environment']['date']} · commit {metrics['environment']['commit']}\n")
         print(_table_of(metrics)(metrics))

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.cells import manifest, members_table, prepare
+from experiments.cells import hold_zoo, manifest, members_table, prepare
 from experiments.common import bar, clock, mixture_data, stream
 from experiments.done import read_done
 from experiments.processes import agree, is_first, wait_until
@@ -62,6 +62,7 @@ def run_stage(config, run) -> None:
     data = mixture_data(setup.dataset, run)
     with clock(run, "zoo") if is_first() else nullcontext():
         if is_first():
+            hold_zoo(config, setup.cells, run)  # now that the classes are known
             create_zoo(run.zoo, list(setup.cells))
             for name, cell in setup.cells.items():
                 table = members_table(setup.split, mixtures[name], chosen["classes"])

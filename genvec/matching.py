@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genvec import trees
+from genvec.arguments import check_whole
 from genvec.encoders import MessagePassing
 from genvec.evaluate import strangers
 from genvec.geometry import angle_deg, to_sphere
@@ -92,6 +93,10 @@ class PairEncoder(nn.Module):
     num_outputs: int = 32
     width: int = 32
     readout: int = 256
+
+    def __post_init__(self):
+        check_whole(num_outputs=self.num_outputs, width=self.width, readout=self.readout)
+        super().__post_init__()
 
     def setup(self) -> None:
         self.model = ModelEncoder(self.spec, self.num_outputs, self.width, self.readout)

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOUNDATION = {"types", "registry", "trees", "keys", "geometry"}
+FOUNDATION = {"types", "registry", "trees", "keys", "geometry", "arguments"}
 BASE = {"data", "prepared", "images", "networks", "symmetry", "objectives", "quality", "validity"}
 MAY_IMPORT = {
     "types": set(),
     "registry": set(),
+    "arguments": set(),
     "trees": {"types"},
     "keys": set(),
     "geometry": set(),
@@ -37,6 +38,7 @@ MAY_IMPORT = {
 PURE = {
     "types": {"jax", "numpy"},
     "registry": set(),
+    "arguments": {"inspect", "math", "numbers"},
     "trees": {"jax", "numpy"},
     "keys": {"jax", "numpy", "zlib"},
     "geometry": {"jax", "numpy"},

@@ -1,6 +1,6 @@
 """Encoders: one member's features → a point on the positive orthant of the unit sphere [D]."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ from genvec.encoders.graph import GraphEncoder, JointEncoder, MessagePassing, Na
 from genvec.encoders.probes import ProbeEncoder
 from genvec.encoders.tokens import SetEncoder, TransformerEncoder
 from genvec.encoders.vector import MLPEncoder
-from genvec.types import Family
+from genvec.types import Family, NeuralGraph
 
 
 def _of_weights(module: type[nn.Module], family: Family, num_outputs: int, **args: Any) -> Any:
@@ -34,17 +34,47 @@ def _of_runs(family: Family, num_outputs: int, **args: Any) -> ProbeEncoder:
     return ProbeEncoder(run, family.architecture["image_shape"], num_outputs, **args)
 
 
+MODULES: dict[str, type[nn.Module]] = {
+    "mlp": MLPEncoder,
+    "graph": GraphEncoder,
+    "set": SetEncoder,
+    "transformer": TransformerEncoder,
+    "probes": ProbeEncoder,
+}
+# what each of them reads, see `kind_of`
+INPUTS = {
+    "mlp": "a vector",
+    "graph": "a graph",
+    "set": "tokens",
+    "transformer": "tokens",
+    "probes": "a member",
+}
 # (family, number of outputs, **options) → the module for one member's features
 ENCODERS: dict[str, Callable[..., Any]] = {
-    "mlp": partial(_of_weights, MLPEncoder),
-    "graph": partial(_of_weights, GraphEncoder),
-    "set": partial(_of_weights, SetEncoder),
-    "transformer": partial(_of_weights, TransformerEncoder),
-    "probes": _of_runs,
+    name: _of_runs if module is ProbeEncoder else partial(_of_weights, module)
+    for name, module in MODULES.items()
 }
+
+
+def kind_of(features: Any) -> str:
+    """The kind of one member's features (arrays, or their shapes alone), in the words of `INPUTS`.
+
+    Raises:
+      ValueError: an array that is neither a vector nor tokens.
+    """
+    if isinstance(features, NeuralGraph):
+        return "a graph"
+    if isinstance(features, Mapping):
+        return "a member"
+    if len(features.shape) not in (1, 2):
+        raise ValueError(f"features of shape {features.shape}; allowed: [F] or [T, F]")
+    return "a vector" if len(features.shape) == 1 else "tokens"
+
 
 __all__ = [
     "ENCODERS",
+    "INPUTS",
+    "MODULES",
     "GraphEncoder",
     "JointEncoder",
     "MLPEncoder",
@@ -53,4 +83,5 @@ __all__ = [
     "ProbeEncoder",
     "SetEncoder",
     "TransformerEncoder",
+    "kind_of",
 ]

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genvec.arguments import check_whole
 from genvec.geometry import to_sphere
 from genvec.networks import MLP
 from genvec.trees import flatten_names, unflatten_names
@@ -37,6 +38,10 @@ class MessagePassing(nn.Module):
     rounds: int = 1
     readout: int = 256
     joint: bool = False
+
+    def __post_init__(self):
+        check_whole(width=self.width, rounds=self.rounds, readout=self.readout)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, graph: NeuralGraph) -> jax.Array:
@@ -122,6 +127,10 @@ class GraphEncoder(nn.Module):
     rounds: int = 1
     readout: int = 256
     joint: bool = False  # to be one of a `JointEncoder`
+
+    def __post_init__(self):
+        check_whole(width=self.width, rounds=self.rounds, readout=self.readout)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, graph: NeuralGraph) -> jax.Array:

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from genvec.arguments import check_whole, check_widths
 from genvec.geometry import to_sphere
 from genvec.networks import MLP
 
@@ -29,6 +30,11 @@ class ProbeEncoder(nn.Module):
     num_outputs: int
     num_probes: int = 16
     hidden: Sequence[int] = (256, 256)
+
+    def __post_init__(self):
+        check_widths(hidden=self.hidden)
+        check_whole(num_probes=self.num_probes)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, member: Mapping[str, Any]) -> jax.Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genvec.arguments import check_whole, check_widths
 from genvec.geometry import to_sphere
 from genvec.networks import MLP
 from genvec.types import Spec
@@ -23,6 +24,11 @@ class SetEncoder(nn.Module):
     num_outputs: int
     width: int = 128
     hidden: Sequence[int] = (256,)
+
+    def __post_init__(self):
+        check_widths(hidden=self.hidden)
+        check_whole(width=self.width)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:
@@ -47,6 +53,15 @@ class TransformerEncoder(nn.Module):
     width: int = 64
     num_layers: int = 2
     num_heads: int = 4
+
+    def __post_init__(self):
+        check_whole(width=self.width, num_heads=self.num_heads)
+        check_whole(num_layers=self.num_layers, least=0)
+        if self.width % self.num_heads:
+            raise ValueError(
+                f"num_heads is {self.num_heads}; allowed: a divisor of width, {self.width}"
+            )
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:

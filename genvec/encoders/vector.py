@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
+from genvec.arguments import check_widths
 from genvec.geometry import to_sphere
 from genvec.networks import MLP
 from genvec.types import Spec
@@ -16,6 +17,10 @@ class MLPEncoder(nn.Module):
     spec: Spec
     num_outputs: int
     hidden: Sequence[int] = (256, 256)
+
+    def __post_init__(self):
+        check_widths(hidden=self.hidden)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genvec.arguments import check_widths
 from genvec.families.autoencoder import autoencoder
 from genvec.networks import MLP, mlp_axes
 from genvec.types import Family, Player
@@ -35,6 +36,7 @@ def aae(
     Reference: Makhzani et al. 2015, arXiv 1511.05644, section 2 and figure 1.
     """
     parts = autoencoder(image_shape, hidden, latent, network, prior=True)
+    check_widths(critic_hidden=critic_hidden)
     discriminator = MLP((*critic_hidden, 1))
     groups = [f"discriminator_{i}" for i in range(len(critic_hidden))]
     sizes = dict(zip([*groups, "score"], [*critic_hidden, 1], strict=True))

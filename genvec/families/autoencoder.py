@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from genvec.arguments import check_network
 from genvec.networks import NETWORKS
 from genvec.registry import lookup
 from genvec.types import Family, Params, Player, Spec, State
@@ -62,6 +63,7 @@ def autoencoder(
         moments are the member's state (ex-post density estimation: Ghosh et al. 2020,
         arXiv 1903.12436, section 4).
     """
+    check_network(image_shape, hidden, latent)
     head = f"dense_{len(hidden)}" if network == "mlp" else "code"
     coder = lookup(NETWORKS, network, kind="network")(image_shape, hidden, latent, (head,))
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from genvec.arguments import check_image_shape, check_whole, check_widths
 from genvec.families.log_variance import bounded
 from genvec.registry import lookup
 from genvec.types import Family, Player, Spec
@@ -201,6 +202,9 @@ def first_kernel(key: jax.Array, mask: np.ndarray) -> jax.Array:
 
 def _check(image_shape: Sequence[int], hidden: Sequence[int], num_columns: int) -> int:
     """The number of pixels."""
+    check_image_shape(image_shape)
+    check_widths(hidden=hidden)
+    check_whole(num_columns=num_columns)
     pixels = int(np.prod(image_shape))
     if num_columns < 2:
         raise ValueError(f"num_columns is {num_columns}; allowed: 2 or more")

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genvec.arguments import check_network, check_number, check_whole
 from genvec.networks import PAIRS
 from genvec.registry import lookup
 from genvec.types import Family, Params, Player
@@ -107,6 +108,10 @@ def gan(
       ValueError: a loss with gradient penalty and networks with batch normalisation, or images
         that the networks cannot halve.
     """
+    check_network(image_shape, hidden, latent)
+    check_whole(num_critic=num_critic, minibatch=minibatch, num_classes=num_classes, least=0)
+    check_number(feature_matching=feature_matching, least=0)
+    check_number(clip=clip, above=0)
     rule = lookup(LOSSES, loss, kind="loss")
     make = lookup(PAIRS, network, kind="network")
     if rule.lipschitz == "penalty" and network in ("dcgan", "sagan"):

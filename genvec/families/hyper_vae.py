@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from genvec import trees
+from genvec.arguments import check_number, check_whole, check_widths, is_whole
 from genvec.families.vae import vae
 from genvec.networks import MLP, mlp_axes
 from genvec.types import Family, Params, Player, Spec
@@ -22,7 +23,7 @@ TRUNCATED_STD = 0.87962566  # standard deviation of a standard normal that is cu
 def hyper_vae(
     image_shape: Sequence[int],
     *,
-    num_classes: int | None = None,
+    num_classes: int = 0,
     hidden: Sequence[int] = (32,),
     latent: int = 4,
     hyper_hidden: Sequence[int] = (16,),
@@ -42,7 +43,7 @@ def hyper_vae(
 
     Args:
       image_shape: (H, W, C).
-      num_classes: K, of the zoo's mixtures.
+      num_classes: K, of the zoo's mixtures; it has to be given.
       hidden: of the VAE.
       latent: of the VAE.
       hyper_hidden: widths of the hypernetwork's hidden layers, ReLU between.
@@ -55,11 +56,14 @@ def hyper_vae(
     Reference: Ha et al. 2016, arXiv 1609.09106; conditioned on the task, and without chunks, as in
     von Oswald et al. 2020, arXiv 1906.00695, section 2.
     """
-    if num_classes is None or num_classes < 2:
+    if not is_whole(num_classes) or num_classes < 2:
         raise ValueError(
             f"hyper_vae: num_classes is {num_classes}; give the number of classes of the zoo's "
             "mixtures (config.classes.num), at least 2"
         )
+    check_number(alpha=alpha)
+    check_widths(hyper_hidden=hyper_hidden)
+    check_whole(num_targets=num_targets)
     if alpha <= 0 or 2 * alpha != int(2 * alpha):
         raise ValueError(f"hyper_vae: alpha is {alpha}; it must be a positive multiple of 1/2")
     target = vae(image_shape, hidden=hidden, latent=latent)

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from genvec import trees
+from genvec.arguments import check_image_shape, check_number, check_widths
 from genvec.networks import mlp_axes
 from genvec.registry import lookup
 from genvec.types import Family, Params, Player, Spec
@@ -110,6 +111,10 @@ def inr(
     (their experiments/siren_utils.py).
     """
     bounds = lookup(CONVENTIONS, convention, kind="convention")
+    check_image_shape(image_shape)
+    check_widths(hidden=hidden)
+    check_number(omega=omega, above=0)
+    check_number(psnr=psnr)
     height, width, channels = image_shape
     sizes = [2, *hidden, channels]
     layers = [f"dense_{i}" for i in range(len(sizes) - 1)]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from genvec.arguments import check_image_shape, is_whole
 from genvec.families.log_variance import SMALLEST, bounded
 from genvec.families.matrices import inverse_and_log_det, orthonormal_rows
 from genvec.types import Family, Params, Player, Spec
@@ -193,8 +194,9 @@ def orthonormalise(params: Params) -> Params:
 
 def _check_latent(name: str, image_shape: Sequence[int], latent: int, *, spare: int) -> int:
     """The number of pixels."""
+    check_image_shape(image_shape)
     pixels = int(np.prod(image_shape))
-    if not 1 <= latent <= pixels - spare:
+    if not is_whole(latent) or not 1 <= latent <= pixels - spare:
         why = "the noise needs a direction of its own" if spare else "there are no more axes"
         raise ValueError(
             f"{name} has latent={latent}; allowed: 1 to {pixels - spare}, "

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genvec.arguments import check_network, check_whole
 from genvec.networks import PAIRS
 from genvec.registry import lookup
 from genvec.types import Family, Player, Spec
@@ -37,6 +38,8 @@ def mad_gan(
     Reference: Ghosh et al. 2018, arXiv 1704.02906, eq. 2-3 (cross entropy in place of its two
     steps) and figure 1; parameters are not shared between the generators here.
     """
+    check_network(image_shape, hidden, latent)
+    check_whole(num_generators=num_generators)
     if num_generators < 2:
         raise ValueError(f"num_generators is {num_generators}; one alone is a gan, 2 or more here")
     if network != "mlp":

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from genvec.arguments import check_network
 from genvec.families.log_variance import bounded
 from genvec.networks import NETWORKS
 from genvec.registry import lookup
@@ -58,6 +59,7 @@ def vae(
 
     Reference: Kingma & Welling 2013, arXiv 1312.6114, eq. 10; beta as in Higgins et al. 2017.
     """
+    check_network(image_shape, hidden, latent)
     log_likelihood, mean_image = lookup(LIKELIHOODS, likelihood, kind="likelihood")
     pixels = int(np.prod(image_shape))
     heads = ("mean", "log_var")

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genvec.arguments import check_whole, check_widths
 from genvec.networks.resnet import ConvNorm
 
 
@@ -24,6 +25,11 @@ class ConvEmbedder(nn.Module):
     num_outputs: int
     widths: Sequence[int] = (64, 64, 64, 64)
     output_norm: bool = False
+
+    def __post_init__(self):
+        check_whole(num_outputs=self.num_outputs)
+        check_widths(widths=self.widths)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

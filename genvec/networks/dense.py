@@ -7,6 +7,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from genvec.arguments import check_whole, check_widths
+
 
 def initialise(module: nn.Module, key: jax.Array, *inputs: Any) -> Mapping[str, Any]:
     """`module.init(key, *inputs)`, compiled as one program and without optimisation.
@@ -44,6 +46,11 @@ class MLPClassifier(nn.Module):
 
     num_classes: int
     hidden_widths: Sequence[int] = (128,)
+
+    def __post_init__(self):
+        check_whole(num_classes=self.num_classes)
+        check_widths(hidden_widths=self.hidden_widths)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
+from genvec.arguments import check_whole, is_number
 from genvec.registry import lookup
 
 
@@ -141,11 +142,16 @@ class EfficientNet(nn.Module):
     variant: str = "b2"
     survival: float = 0.8  # of the last block
 
+    def __post_init__(self):
+        check_whole(num_outputs=self.num_outputs)
+        lookup(SCALES, self.variant, kind="EfficientNet variant")
+        if not is_number(self.survival) or not 0 <= self.survival <= 1:
+            raise ValueError(f"survival is a probability, not {self.survival}")
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        if not 0 <= self.survival <= 1:
-            raise ValueError(f"survival is a probability, not {self.survival}")
-        scale = lookup(SCALES, self.variant, kind="EfficientNet variant")
+        scale = SCALES[self.variant]
         repeats = [round_repeats(stage.repeats, scale.depth) for stage in STAGES]
         x = nn.swish(ConvNorm(round_filters(32, scale.width), 3, 2, name="stem")(x))
         l, L = 0, sum(repeats)

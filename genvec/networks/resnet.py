@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
+from genvec.arguments import check_whole, check_widths
+
 
 class ConvNorm(nn.Module):
     """A 3×3 convolution and its batch norm: [B, H, W, C] → [B, H/s, W/s, width].
@@ -54,6 +56,11 @@ class ResNet(nn.Module):
     num_classes: int
     stage_widths: Sequence[int] = (16, 32, 64)  # not decreasing; the second and later halve H, W
     blocks_per_stage: int = 1
+
+    def __post_init__(self):
+        check_whole(num_classes=self.num_classes, blocks_per_stage=self.blocks_per_stage)
+        check_widths(stage_widths=self.stage_widths, layers=1)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -6,13 +6,13 @@ both lie on the unit sphere. Options are Python numbers, not traced.
 """
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 
 import chex
 import jax
 import jax.numpy as jnp
 
+from genvec.arguments import check_number, is_number
 from genvec.geometry import pairwise_distances, squared_distances, to_sphere
 from genvec.registry import lookup
 
@@ -110,7 +110,8 @@ def weighted_sum(terms: Mapping[str, float | Mapping[str, float]]) -> Objective:
                 f"it has: {', '.join(sorted(allowed))}"
             )
         weight = options.pop("weight", 1.0)
-        if not (math.isfinite(weight) and weight >= 0):
+        check_number(**options)
+        if not (is_number(weight) and weight >= 0):
             raise ValueError(f"objective {name!r}: weight must be finite and ≥ 0, not {weight}")
         parts.append((weight, fn, options))
 

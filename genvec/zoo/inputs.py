@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genvec.arguments import is_number
 from genvec.keys import fold_in_each, fold_in_name
 from genvec.types import Family, HParams
 
@@ -97,7 +98,8 @@ def check_hparams(
 
 
 def _range(name: str, value: float | Sequence[float]) -> tuple[float, float]:
-    low, high = value if isinstance(value, Sequence) else (value, value)
-    if low < 0 or high < low or (low == 0 and high > 0):
+    ends = tuple(value) if isinstance(value, Sequence) else (value, value)
+    fit = len(ends) == 2 and all(map(is_number, ends)) and 0 <= ends[0] <= ends[1]
+    if not fit or (ends[0] == 0 and ends[1] > 0):
         raise ValueError(f"hyper-parameter {name} is {value}; give a number ≥ 0 or 0 < low ≤ high")
-    return float(low), float(high)
+    return float(ends[0]), float(ends[1])

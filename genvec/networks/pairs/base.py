@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genvec.arguments import check_widths
 from genvec.networks.pairs.normal import closeness
 from genvec.trees import unflatten_names
 from genvec.types import Params, Spec, State
@@ -206,6 +207,7 @@ def check_size(image_shape: Sequence[int], hidden: Sequence[int], halvings: int)
     Raises:
       ValueError: which sizes and layers would do, or that there is no hidden layer.
     """
+    check_widths(hidden=hidden)
     if not hidden:
         raise ValueError("a pair needs hidden layers, such as hidden=(16, 32)")
     height, width, _ = image_shape
