@@ -231,6 +231,10 @@ def _objective(config: Any, section: str) -> dict[str, Any]:
     return {"weight": 1.0, **_named(OBJECTIVES, section.rpartition(".")[2])}
 
 
+def _controls(config: Any, section: str) -> dict[str, Any]:
+    return {"calibration_samples": max(config.controls.num_samples, default=1)}
+
+
 def _matching(config: Any, section: str) -> dict[str, Any]:
     return {"model": {}}
 
@@ -270,6 +274,7 @@ OPTIONAL: dict[str, Callable[[Any, str], Mapping[str, Any]]] = {
     "encoders.*.train": _train("keep_last"),
     "encoders.*.objective": _objectives,
     "encoders.*.objective.*": _objective,
+    "controls": _controls,
     "reads": _readers,
     "leave_out.train": _train("eval_every", "keep_last"),
     "leave_out.objective": _objectives,

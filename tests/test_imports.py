@@ -43,7 +43,7 @@ PURE = {
     "keys": {"jax", "numpy", "zlib"},
     "geometry": {"jax", "numpy"},
 }
-STANDARD = {"collections", "typing", "types"}
+STANDARD = {"collections", "itertools", "typing", "types"}
 
 
 def module_of(path: Path) -> str:
