@@ -374,7 +374,7 @@ def test_a_split_of_which_all_members_diverged_is_named(diverged):
 
     zoo = load_zoo(diverged, finite_only=True)
     needs_splits(zoo, "val", "test")
-    with pytest.raises(StoreError, match="split train is left: 2 of 6 members are finite"):
+    with pytest.raises(StoreError, match="split train is left: all of them diverged"):
         needs_splits(zoo, "train", "val")
     log = pd.DataFrame({"val": [np.nan, 3.0, 2.0], "none": [np.nan] * 3})
     assert best_score(log, "val") == 2 and best_score(log, "none") == np.inf
