@@ -45,12 +45,12 @@ def needs_splits(zoo: Zoo, *splits: str) -> None:
     Raises:
       StoreError: a split without any.
     """
-    there, total = zoo.members["split"], zoo.manifest["num_members"]
-    if empty := [name for name in splits if name not in set(there)]:
+    counts = zoo.members["split"].value_counts()
+    if empty := [name for name in splits if name not in counts]:
         raise StoreError(
-            f"no member of the split {', '.join(empty)} is left: {len(there)} of {total} members "
-            "are finite, the others diverged; train the zoo again, in another folder, with a "
-            "smaller learning rate"
+            f"no member of the split {', '.join(empty)} is left: all of them diverged, and what "
+            f"stays is {counts.to_dict()}; train the zoo again, in another folder, with a smaller "
+            "learning rate"
         )
 
 

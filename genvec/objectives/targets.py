@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from genvec.arguments import check_number, is_number
-from genvec.geometry import pairwise_distances, squared_distances, to_sphere
+from genvec.geometry import pairwise_distances, squared_distances
 from genvec.registry import lookup
 
 Objective = Callable[[jax.Array, jax.Array], jax.Array]
@@ -40,7 +40,8 @@ def n_pair(embeddings: jax.Array, targets: jax.Array, *, temperature: float = 1.
 def cosine(embeddings: jax.Array, targets: jax.Array) -> jax.Array:
     """Mean of 1 − cos(x_i, d_i); 1 − cos because a loss must fall as the two come together.
 
-    A vector of zeros has no direction: its cosine counts as 0, and its gradient is zero.
+    A vector of zeros has no direction: its cosine counts as 0, and its gradient, that of −x·d / √D,
+    leads to d.
     """
     _check(embeddings, targets)
     return jnp.mean(1 - jnp.sum(_directions(embeddings) * _directions(targets), axis=1))
@@ -128,9 +129,9 @@ def objective_name(terms: Mapping[str, float | Mapping[str, float]]) -> str:
 
 
 def _directions(x: jax.Array) -> jax.Array:
-    """`to_sphere` of rows [B, D], where a row of zeros stays, with gradient zero."""
+    """`to_sphere` of rows [B, D], but x / √D of a row of zeros."""
     zero = jnp.sum(x**2, axis=1, keepdims=True) == 0
-    return jnp.where(zero, 0, to_sphere(jnp.where(zero, 1, x)))
+    return x / jnp.linalg.norm(jnp.where(zero, 1, x), axis=1, keepdims=True)
 
 
 def _check(embeddings: jax.Array, targets: jax.Array, min_batch: int = 1) -> None:
