@@ -148,23 +148,33 @@ def read_images(
     *size, channels = feature.shape
     if None in feature.shape or len(size) != 2 or feature.np_dtype != np.uint8:
         raise ValueError(
-            f"{source}: images are {np.dtype(feature.np_dtype)} of shape {feature.shape}; "
-            "give uint8 [H, W, C] of one size"
+            f"{source.dataset_info.data_dir}: images are {np.dtype(feature.np_dtype)} of shape "
+            f"{feature.shape}; give uint8 [H, W, C] of one size"
         )
     images = np.empty((len(source), *size, 1 if gray_copies else channels), np.uint8)
     labels = np.empty(len(source), np.int32)
-    for start in range(0, len(source), CHUNK):
-        stop = min(start + CHUNK, len(source))
-        with _naming(f"{source}: one of records {start}..{stop - 1}"):
-            records = source.__getitems__(list(range(start, stop)))
+    for start, records in _chunks(source):
+        stop = start + len(records)
         pixels = np.stack([record["image"] for record in records])
         if gray_copies and (pixels != pixels[..., :1]).any():
-            raise ValueError(f"{source}: records {start}..{stop - 1} hold an image with colours")
+            raise ValueError(
+                f"{source.dataset_info.data_dir}: records {start}..{stop - 1} hold an image with "
+                "colours, where the channels should be copies of one"
+            )
         images[start:stop] = pixels[..., :1] if gray_copies else pixels
         labels[start:stop] = [record[label] for record in records]
         if progress is not None:
             progress(done + stop, total)
     return images, labels
+
+
+def _chunks(source: Any) -> Iterator[tuple[int, list[Any]]]:
+    """The records of a data source, many at a time, with the number of the first."""
+    for start in range(0, len(source), CHUNK):
+        rows = list(range(start, min(start + CHUNK, len(source))))
+        with _naming(f"{source.dataset_info.data_dir}: one of records {start}..{rows[-1]}"):
+            records = source.__getitems__(rows)
+        yield start, records
 
 
 def read_features(
@@ -188,10 +198,7 @@ def read_features(
     builder = open_set(prepared_folder(name, data_dir))
     source = open_split(builder, split, decoders=decoders)
     columns: dict[str, list[int]] = {feature: [] for feature in features}
-    for start in range(0, len(source), CHUNK):
-        stop = min(start + CHUNK, len(source))
-        with _naming(f"{source}: one of records {start}..{stop - 1}"):
-            records = source.__getitems__(list(range(start, stop)))
+    for _, records in _chunks(source):
         for record in records:
             for feature, column in columns.items():
                 column.append(int(record[feature]))

@@ -200,7 +200,7 @@ def test_highest_version_is_read(tmp_path):
 def test_colours_are_not_gray_copies(tmp_path):
     class Source(list):
         feature = type("Feature", (), {"shape": (2, 2, 3), "np_dtype": np.uint8})
-        dataset_info = type("Info", (), {"features": {"image": feature}})
+        dataset_info = type("Info", (), {"features": {"image": feature}, "data_dir": "here"})
 
         def __getitems__(self, indices):
             return [self[i] for i in indices]

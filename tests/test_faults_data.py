@@ -537,7 +537,7 @@ class FakeSet:
         features = {"image": image, "label": label, "size": object()}
         self.records, self.info = (
             records,
-            type("Info", (), {"features": features, "splits": ["train"]}),
+            type("Info", (), {"features": features, "splits": ["train"], "data_dir": "tiny"}),
         )
 
     def as_data_source(self, split, **_):

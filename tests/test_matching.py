@@ -242,7 +242,7 @@ def test_search_by_a_folder_and_by_a_part_of_a_data_set(run, tmp_path):
     asked = (f"--zoo={folder}/zoo", "--num=3", f"--page={page}")
     result = script("search", *asked, f"--query={query}")
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "skipped, as no images: notes.txt" in result.stdout
+    assert "skipped notes.txt: no whole image of a known format" in result.stdout
     assert result.stdout.count("member ") == 3
     html = page.read_text()
     assert html.count("data:image/png") == 4 and "5 images" in html
