@@ -36,17 +36,17 @@ def families_table(metrics: Mapping[str, Any]) -> str:
     """
     rows = [["", *(heading for heading, _ in COLUMNS.values())]]
     for name, values in metrics["families"].items():
-        accuracy = values.get("class_accuracy")
-        percent = None if accuracy is None else 100 * accuracy
-        values = {**values, **values.get("num_members", {}), "class_percent": percent}
-        shown = (values.get(key) for key in COLUMNS)
-        digits = (digits for _, digits in COLUMNS.values())
-        cells = (
-            MISSING if value is None else f"{value:,.{number}f}"
-            for value, number in zip(shown, digits, strict=True)
-        )
-        rows.append([f"`{name}`", *cells])
+        rows.append([f"`{name}`", *formatted(values)])
     return markdown(rows)
+
+
+def formatted(values: Mapping[str, Any]) -> list[str]:
+    """What a cell of the zoo has in `COLUMNS`."""
+    accuracy = values.get("class_accuracy")
+    percent = None if accuracy is None else 100 * accuracy
+    values = {**values, **(values.get("num_members") or {}), "class_percent": percent}
+    shown = [(values.get(key), digits) for key, (_, digits) in COLUMNS.items()]
+    return [MISSING if value is None else f"{value:,.{digits}f}" for value, digits in shown]
 
 
 def markdown(rows: list[list[str]]) -> str:

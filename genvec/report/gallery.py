@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genvec.report import gallery_figures as drawn
-from genvec.report.families import COLUMNS, MISSING
+from genvec.report.families import COLUMNS, formatted
 from genvec.report.figures import embed
 from genvec.report.pages import write_page
 from genvec.report.palette import class_colors
@@ -28,7 +28,10 @@ EXPLANATIONS = {
     "sampling512_calibrated_angle_deg_mean": "The same with the classifier's errors corrected",
     "joint_angle_deg_mean": "The same by one encoder that is trained on all families",
     "leave_out_angle_deg_mean": "The same by an encoder that has never seen this family",
+    "class_percent": "Share of the test members whose class is told, where each has but one",
     "train": "Members that the encoder is trained on",
+    "val": "Validation members, by which the encoder's step is chosen",
+    "test": "Test members, on which the angles stand",
     "seconds_256_members": "Seconds of training for 256 members",
 }
 SAMPLING = ("sampling512_angle_deg_mean", "sampling512_calibrated_angle_deg_mean")
@@ -139,16 +142,10 @@ def families(metrics: Mapping[str, Any]) -> Families | None:
         return None
     rows = []
     for name, values in metrics["families"].items():
-        values = {**values, "train": (values.get("num_members") or {}).get("train")}
-        found = (values.get(key) for key in COLUMNS)
-        texts = [
-            MISSING if value is None else f"{value:,.{digits}f}"
-            for value, (_, digits) in zip(found, COLUMNS.values(), strict=True)
-        ]
         own = values.get("angle_deg_mean")
         rivals = [values[key] for key in SAMPLING if values.get(key) is not None]
         ahead = own is not None and bool(rivals) and own < min(rivals)
-        rows.append(FamilyRow(name, texts, ahead))
+        rows.append(FamilyRow(name, formatted(values), ahead))
     headings = [
         Heading(text.replace(" °", "\xa0°"), EXPLANATIONS.get(key, text))
         for key, (text, _) in COLUMNS.items()
