@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ FREE: dict[str, Any] = {
     "objectives": {},
     "zoo.cells": {},
 }
+CONFIG = re.compile(r"--?config=(?P<path>.*)")
 NUMBER = re.compile(r"-[\d.]")  # a value that looks like a flag
 
 
@@ -62,6 +64,33 @@ def split_flags(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         settings.pop(found["name"], None)
         settings[found["name"]] = text if text is not None else "false" if found[1] else "true"
     return rest, settings
+
+
+def config_of(arguments: Sequence[str]) -> Any:
+    """The config of a command line, locked.
+
+    Raises:
+      ConfigError: no config is named, or a setting is unknown or impossible.
+      VariantError: variants that are unknown or contradict each other.
+    """
+    rest, settings = split_flags(arguments)
+    path = path_of(rest)
+    if not path:
+        raise ConfigError("--config is missing; give one, such as --config=configs/digits.py:smoke")
+    config = load_config(path)
+    override(config, settings)
+    return config.lock()
+
+
+def path_of(arguments: Sequence[str]) -> str:
+    """What `--config=FILE` or `--config FILE` names; the last one counts, "" is none."""
+    path = ""
+    for argument, following in itertools.pairwise([*arguments, ""]):
+        if argument in ("--config", "-config"):
+            path = following
+        elif found := CONFIG.fullmatch(argument):
+            path = found["path"]
+    return path
 
 
 def load_config(path: str) -> ConfigDict:
@@ -199,7 +228,8 @@ def check_settings(config: Any, *sections: str) -> None:
     for path, section in walk(config):
         where = f"config.{path}" if path else "config"
         known = known_settings(config, path)
-        if missing := sorted(set(required_settings(config, path)) - set(section)):
+        read = path.partition(".")[0] in ("", *sections)
+        if read and (missing := sorted(set(required_settings(config, path)) - set(section))):
             raise ConfigError(f"{where} lacks {', '.join(missing)}")
         closed = any(matches(path, pattern) for pattern in CLOSED)
         if unknown := sorted(set(section) - set(known)) if closed and known else []:

@@ -16,6 +16,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.errors import USER_ERRORS
+from experiments.settings import config_of
+
 FIRST_PORT, NUM_PORTS = 20_000, 20_000  # a job's coordinator listens at a port of its own
 
 
@@ -69,6 +72,10 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def main(argv: Sequence[str]) -> None:
     args, arguments = parse(argv)
+    try:  # here, and not when the job has waited for its turn
+        config_of(arguments)
+    except USER_ERRORS as error:
+        sys.exit(f"error: {error}")
     try:
         import submitit
     except ImportError:

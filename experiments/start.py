@@ -13,7 +13,7 @@ from absl import app, flags, logging
 from experiments import processes
 from experiments.cells import hold_zoo
 from experiments.errors import USER_ERRORS, ConfigError, mending
-from experiments.settings import load_config, override, split_flags
+from experiments.settings import config_of, path_of, split_flags
 from experiments.setup import check
 from experiments.usage import usage
 from genvec.store import RunFolder, claim_run, lock_folder
@@ -57,24 +57,14 @@ def parse_flags(argv: Sequence[str]) -> tuple[list[str], Any]:
       ConfigError, VariantError: what is wrong with the flags that make the config.
     """
     expanded = flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)
-    rest, settings = split_flags(expanded)
+    rest, _ = split_flags(expanded)
     if set(HELP) & set(rest):
-        print(usage(_path(rest)))
+        print(usage(path_of(rest)))
         sys.exit(0)
     left = app.parse_flags_with_usage(rest)
     if len(left) > 1:
         raise ConfigError(f"unexpected arguments: {' '.join(left[1:])}")
-    if not flags.FLAGS.config:
-        raise ConfigError("--config is missing; give one, such as --config=configs/digits.py:smoke")
-    config = load_config(flags.FLAGS.config)
-    override(config, settings)
-    return left, config.lock()
-
-
-def _path(arguments: Sequence[str]) -> str:
-    """What --config names; the last one counts."""
-    paths = [a.partition("=")[2] for a in arguments if a.lstrip("-").startswith("config=")]
-    return paths[-1] if paths else ""
+    return left, config_of(expanded)
 
 
 def _run(stage, check, config) -> None:

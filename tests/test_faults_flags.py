@@ -4,7 +4,7 @@ import re
 
 import jax
 import pytest
-from command_line import blank, config_of
+from blank_data import blank
 
 from configs.variants import entry_of
 from experiments import setup, start
@@ -15,7 +15,14 @@ from experiments.gallery import check_gallery
 from experiments.leave_out import check_leave_out
 from experiments.matching import check_matching
 from experiments.quality import check_quality
-from experiments.settings import config_files, load_config, load_module, override, split_flags
+from experiments.settings import (
+    config_files,
+    config_of,
+    load_config,
+    load_module,
+    override,
+    split_flags,
+)
 from experiments.setup import check
 from experiments.usage import usage
 
@@ -53,7 +60,7 @@ def _no_data(monkeypatch):
     ],
 )
 def test_a_setting_is_given_as_a_flag(flag, value):
-    config = config_of(f"--config={DIGITS}", f"--config.{flag}")
+    config = config_of([f"--config={DIGITS}", f"--config.{flag}"])
     for name in flag.partition("=")[0].split("."):
         config = config[name]
     assert config == value and type(config) is type(value)
@@ -118,7 +125,7 @@ def test_a_setting_may_stand_apart_and_the_last_one_counts():
 def test_an_impossible_setting_is_named_before_any_compute(flag, message, monkeypatch):
     monkeypatch.setattr(jax, "jit", None)  # nothing is compiled
     with pytest.raises(ConfigError, match=re.escape(message)) as raised:
-        check(config_of(f"--config={DIGITS}", f"--config.{flag}"))
+        check(config_of([f"--config={DIGITS}", f"--config.{flag}"]))
     assert "\n" not in str(raised.value)
 
 

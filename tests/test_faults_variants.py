@@ -8,12 +8,12 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from command_line import blank, config_of
+from blank_data import blank
 from ml_collections import ConfigDict
 
 from configs.variants import VariantError, entry_of
 from experiments import setup
-from experiments.settings import config_files, load_config, load_module
+from experiments.settings import config_files, config_of, load_config, load_module
 from experiments.setup import check, encoder_name
 
 ROOT = Path(__file__).parent.parent
@@ -133,7 +133,7 @@ def kept():
 @pytest.mark.parametrize("found", list(kept()))
 def test_the_commands_of_kept_results_still_mean_what_was_measured(found):
     _, _, _, *arguments = shlex.split(found["environment"]["command"])
-    config = config_of(*arguments)
+    config = config_of(arguments)
     if "num_members" in found and "encoders" in found:
         num = config.mixtures.num + config.mixtures.num_triplets
         assert sum(found["num_members"].values()) + found["num_diverged"] in (

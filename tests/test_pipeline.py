@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import config_of
 
 import genvec
 from configs.digits import VARIANTS
@@ -21,6 +20,7 @@ from configs.unseen import PHOTOGRAPHED
 from configs.unseen import get_config as unseen
 from experiments import classes, setup
 from experiments.errors import USER_ERRORS
+from experiments.settings import config_of
 from experiments.setup import check
 from genvec.classes import CLASSIFIERS, classifier_from, predict
 from genvec.data import Dataset, load_dataset
@@ -170,7 +170,7 @@ def test_a_killed_run_ends_in_the_same_zoo(finished, tmp_path):
 def test_bad_input_is_one_message_before_any_compute(tmp_path, monkeypatch, override, message):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nothing"))
     with pytest.raises(USER_ERRORS, match=re.escape(message)):
-        check(config_of("--config=configs/digits.py:smoke", override))
+        check(config_of(["--config=configs/digits.py:smoke", override]))
 
 
 def test_bad_input_leaves_no_run_folder(tmp_path):

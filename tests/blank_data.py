@@ -1,19 +1,9 @@
-"""A command line → its config, and data sets without data, for tests of what is checked first."""
+"""Data sets without data, for tests of what is checked before anything is computed."""
 
 import numpy as np
 
 from configs.unseen import PHOTOGRAPHED
-from experiments.settings import load_config, override, split_flags
 from genvec.types import Dataset
-
-
-def config_of(*arguments: str):
-    """The config of a command line."""
-    rest, settings = split_flags(arguments)
-    (path,) = [a.removeprefix("--config=") for a in rest if a.startswith("--config=")]
-    config = load_config(path)
-    override(config, settings)
-    return config
 
 
 def blank(name, **_):
