@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -151,6 +149,8 @@ def _recovery(task: Task, subject: Subject, before, spoiled) -> str | None:
         return f"the same again: {ended.told()}"
     if gone := lost_files(before, task.run, spoiled):
         return f"the same again lost {gone[0]}"
+    if task.action == "verify" and ended.value:
+        return f"the same again calls whole files damaged: {ended.value}"[:300]
     found = wrong(task, ended, subject)
     return f"the same again: {found}" if found else None
 

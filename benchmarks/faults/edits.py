@@ -56,7 +56,9 @@ def insert(rng, path):
     content = path.read_bytes()
     at, num = int(rng.integers(len(content) or 1)), int(rng.integers(1, 9))
     more = rng.random() < 0.5
-    path.write_bytes(content[:at] + (rng.bytes(num) + content[at:] if more else content[at + num :]))
+    path.write_bytes(
+        content[:at] + (rng.bytes(num) + content[at:] if more else content[at + num :])
+    )
     return f"{num} bytes {'inserted' if more else 'taken'} at {at}"
 
 
@@ -150,10 +152,19 @@ def edit_manifest(rng, path):
     return f"a manifest whose {name} is {json.dumps(value)}"
 
 
-FOREIGN_ZOO = tuple(
-    ("cells", value)
-    for value in (["../x"], ["/tmp"], ["vae", "../../x"], [], ["vae", "vae"], [3], "vae", {"a": 1})
-) + (("format_version", 99), ("format_version", -1), ("format_version", True))
+FOREIGN_ZOO = (
+    ("cells", ["../x"]),
+    ("cells", ["/tmp"]),
+    ("cells", ["vae", "../../x"]),
+    ("cells", []),
+    ("cells", ["vae", "vae"]),
+    ("cells", [3]),
+    ("cells", "vae"),
+    ("cells", {"a": 1}),
+    ("format_version", 99),
+    ("format_version", -1),
+    ("format_version", True),
+)
 FOREIGN_CELL = (
     ("num_members", 10**12),
     ("num_members", -5),

@@ -38,6 +38,7 @@ def trial(rng: np.random.Generator, subject: Subject, folder: Path) -> Verdict:
     else:
         told, harmless = spoil(rng, task), False
     before = snapshot(task.run)
+    harmless = harmless or before == whole
     spoiled = {path for path, mark in before.items() if whole.get(path) not in (None, mark)}
     done = f"{told}; {task}"
     subject.note(done)

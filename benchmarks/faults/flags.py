@@ -1,7 +1,5 @@
 """Kind "flags": variants and settings of the command line, right and wrong, and a zoo of others."""
 
-import importlib
-import itertools
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +8,7 @@ from unittest import mock
 
 import numpy as np
 
+from benchmarks.faults import variants
 from benchmarks.faults.actions import pick, weighted
 from benchmarks.faults.command import command
 from benchmarks.faults.oracle import (
@@ -23,12 +22,20 @@ from benchmarks.faults.oracle import (
 )
 from benchmarks.faults.settings import NOT_ODD, ODD_LINES, OTHER_RUN, REFUSED, TAKEN
 from benchmarks.faults.subject import CONFIG, Subject
+from benchmarks.faults.variants import leaves
 
 MODES = {"settings": 6, "variants": 3, "other run": 2, "programs": 1, "lines": 1}
 PROGRAMS = (
-    "quality gallery leave_out hypernetwork matching families embed_collections evaluate zoo".split()
+    "quality",
+    "gallery",
+    "leave_out",
+    "hypernetwork",
+    "matching",
+    "families",
+    "embed_collections",
+    "evaluate",
+    "zoo",
 )
-WITH_VARIANTS = ("cifar10", "digits", "mnist", "omniglot", "unseen")
 
 
 class Reached(BaseException):
@@ -40,7 +47,7 @@ def trial(rng: np.random.Generator, subject: Subject, folder: Path) -> Verdict:
     mode = weighted(rng, MODES)
     return {
         "settings": _settings,
-        "variants": _variants,
+        "variants": variants.trial,
         "other run": _other_run,
         "programs": _program,
         "lines": _line,
@@ -48,7 +55,7 @@ def trial(rng: np.random.Generator, subject: Subject, folder: Path) -> Verdict:
 
 
 def start(module: str, *arguments: str) -> Ended:
-    """The command up to where the first stage begins; the value is the config, once it got there."""
+    """The command up to where the first stage begins; the value is the config, if it gets there."""
     from experiments import classes
 
     def reach(config, run):
@@ -92,6 +99,7 @@ def _touch(setting: str, others: list[str]) -> bool:
 
 
 def _refusal(ended: Ended, done: str, *, must: bool) -> Verdict:
+    assert ended.error is not None
     outcome = error_outcome(ended.error, of_script=True)
     if outcome == "clear" and not must:
         return Verdict("silent", done, f"refused, though it is fine: {ended.told()}")
@@ -102,7 +110,7 @@ def _other_settings(config: Mapping, wanted: Mapping[str, Any]) -> str | None:
     """What differs from the config of the small run with the wanted changes, in a line."""
     from benchmarks.faults.tiny import get_config
 
-    now, expected = _leaves(config), _leaves(get_config().to_dict())
+    now, expected = leaves(config), leaves(get_config().to_dict())
     for field, value in wanted.items():
         expected = {k: v for k, v in expected.items() if not f"{k}.".startswith(f"{field}.")}
         expected[field] = value
@@ -114,66 +122,6 @@ def _other_settings(config: Mapping, wanted: Mapping[str, Any]) -> str | None:
 
 def _plain(value: Any) -> Any:
     return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
-
-
-def _leaves(value: Any, name: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping) and value:
-        parts = [_leaves(item, f"{name}.{key}".lstrip(".")) for key, item in value.items()]
-        return {key: item for part in parts for key, item in part.items()}
-    return {name: value}
-
-
-def _variants(rng, subject, folder) -> Verdict:
-    """Two or three variants of a config at once: each has its way, or a field is named."""
-    del folder
-    name = pick(rng, WITH_VARIANTS)
-    module = importlib.import_module(f"configs.{name}")
-    known = list(module.VARIANTS)
-    asked = sorted(rng.permutation(known)[: int(rng.integers(2, 4))].tolist())
-    asked = [asked[i] for i in rng.permutation(len(asked))]
-    if rng.random() < 0.15:
-        asked.append(pick(rng, ("smok", "FULL", "x", "full ")))
-    done = f"configs/{name}.py:{','.join(asked)}"
-    subject.note(done)
-    ended = attempt(lambda: module.get_config(",".join(asked)))
-    clash = None if set(asked) - set(known) else _clash(module, asked)
-    if ended.error is not None:
-        outcome = error_outcome(ended.error)
-        if outcome == "clear" and not (clash or set(asked) - set(known)):
-            return Verdict("silent", done, f"refused, though nothing clashes: {ended.told()}")
-        return Verdict(outcome, done, ended.told() + where(ended.error))
-    if clash:
-        return Verdict("silent", done, clash)
-    return Verdict("right", done, "every variant has its way")
-
-
-def _clash(module, asked: list[str]) -> str | None:
-    """A field that two variants set differently, where neither says how it goes with the other."""
-    base = _leaves(module.get_config("").to_dict())
-    changes = {}
-    for variant in asked:
-        leaves = _leaves(module.get_config(variant).to_dict())
-        changes[variant] = {
-            field: leaves.get(field, "nothing")
-            for field in base.keys() | leaves.keys()
-            if field != "name" and repr(leaves.get(field)) != repr(base.get(field))
-        }
-    for first, second in itertools.combinations(asked, 2):
-        if _declares(module, first, second) or _declares(module, second, first):
-            continue
-        for field in sorted(changes[first].keys() & changes[second].keys()):
-            values = changes[first][field], changes[second][field]
-            if values[0] != values[1]:
-                return f"{field}: {first} sets {values[0]!r}, {second} {values[1]!r}"
-    return None
-
-
-def _declares(module, variant: str, other: str) -> bool:
-    """Whether a variant says that it comes after another, or gives way to it."""
-    entry = module.VARIANTS[variant]
-    after = getattr(entry, "after", ())
-    gives_way = getattr(entry, "unless_set", None) is not None
-    return gives_way or other in after or "all others" in after
 
 
 def _other_run(rng, subject, folder) -> Verdict:

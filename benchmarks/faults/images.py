@@ -78,7 +78,9 @@ def _judge(pictures: list[Picture], extra: str, ended: Ended, done: str) -> Verd
             return Verdict("silent", done, f"{picture.name!r} {got}, not {wanted}…")
     if images:
         return Verdict("silent", done, f"{len(images)} images more than files")
-    return Verdict("clear" if ended.value.skipped else "right", done, f"skipped: {ended.value.skipped}"[:200])
+    return Verdict(
+        "clear" if ended.value.skipped else "right", done, f"skipped: {ended.value.skipped}"[:200]
+    )
 
 
 def _names(skipped) -> set[str]:

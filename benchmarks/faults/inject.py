@@ -40,6 +40,7 @@ OF_OS = {  # function of os → what it counts as
     "remove": "remove",
     "rmdir": "remove",
 }
+MAIN = threading.main_thread()
 
 
 class Fault(NamedTuple):
@@ -57,13 +58,13 @@ class Gate:
     def __init__(self, folder: Path, fault: Fault | None):
         self.folder, self.fault = str(folder.parent) + os.sep, fault
         self.counts: Counter[str] = Counter()
-        self.lock, self.fstat_path = threading.Lock(), os.readlink
+        self.lock, self.target_of = threading.Lock(), os.readlink
 
     def inside(self, place: Any) -> bool:
         """Whether a path or a descriptor is of the folder."""
         try:
             if isinstance(place, int):
-                return self.fstat_path(f"/proc/self/fd/{place}").startswith(self.folder)
+                return self.target_of(f"/proc/self/fd/{place}").startswith(self.folder)
             path = os.fspath(place)
             path = os.fsdecode(path) if isinstance(path, bytes) else path
             return os.path.join(os.getcwd(), path).startswith(self.folder)
@@ -81,6 +82,8 @@ class Gate:
             return
         if number > fault.number and not fault.for_good:
             return
+        if isinstance(fault.how, KeyboardInterrupt) and threading.current_thread() != MAIN:
+            return  # no other thread gets it
         if isinstance(fault.how, int):
             raise OSError(fault.how, os.strerror(fault.how), _text(place))
         raise fault.how
@@ -172,8 +175,6 @@ def _open_through(gate: Gate) -> Callable:
         buffered = (io.BufferedWriter if set(mode) & set("wxa") and "+" not in mode else kind)(raw)
         if "b" in mode:
             return buffered
-        text = io.TextIOWrapper(buffered, io.text_encoding(encoding), errors, newline)
-        text.mode = mode
-        return text
+        return io.TextIOWrapper(buffered, io.text_encoding(encoding), errors, newline)
 
     return opened

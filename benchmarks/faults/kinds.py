@@ -1,7 +1,7 @@
 """The kinds of fault, and how one trial is drawn and run."""
 
+import os
 import shutil
-import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +43,11 @@ def kind_of(seed: int, number: int) -> str:
     return weighted(rng, {name: parts for name, (_, parts) in KINDS.items()})
 
 
+def folder_of(work: Path, process: int) -> Path:
+    """Where a process has its trials."""
+    return work / f"process-{process}"
+
+
 def run_trial(seed: int, number: int, subject: Subject, kind: str | None = None) -> Verdict:
     """One trial, in a folder of its own that is removed in the end.
 
@@ -50,8 +55,8 @@ def run_trial(seed: int, number: int, subject: Subject, kind: str | None = None)
       kind: in place of the one that the key draws.
     """
     trial, _ = KINDS[kind or kind_of(seed, number)]
-    subject.work.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=subject.work, prefix="trial-"))
+    folder = folder_of(subject.work, os.getpid()) / f"trial-{seed}-{number}"
+    folder.mkdir(parents=True)
     try:
         return trial(np.random.default_rng([seed, number, 1]), subject, folder)
     except Exception:  # not of what is tried, which is caught where it is done

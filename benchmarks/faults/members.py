@@ -39,9 +39,7 @@ def trial(rng: np.random.Generator, subject: Subject, folder: Path) -> Verdict:
     done = " ".join(done.split())
     subject.note(done)
     with contextlib.chdir(where_to):
-        ended = attempt(
-            lambda: load_zoo(path, split, members, finite_only=finite_only, cell=cell)
-        )
+        ended = attempt(lambda: load_zoo(path, split, members, finite_only=finite_only, cell=cell))
     expected = _expected(subject, wanted, split) if there and cell != "vea" else None
     if ended.error is not None:
         outcome = error_outcome(ended.error)

@@ -71,12 +71,18 @@ def attempt(action: Callable[[], Any]) -> Ended:
                 value = action()
             except BaseException as raised:
                 error = raised
-    warned = [w for w in caught if not issubclass(w.category, DeprecationWarning)]
+    warned = [w for w in caught if not _of_tools(w)]
     return Ended(value, error, said.getvalue() + "".join(f"{w.message}\n" for w in warned))
 
 
+def _of_tools(warning: warnings.WarningMessage) -> bool:
+    """Of flags' own loader, and of a module that is run a second time."""
+    again = "found in sys.modules" in str(warning.message)
+    return again or issubclass(warning.category, DeprecationWarning)
+
+
 def error_outcome(error: BaseException, *, of_script: bool = False) -> str:
-    """"clear" for a message meant for users, "traceback" for any other exception.
+    """ "clear" for a message meant for users, "traceback" for any other exception.
 
     A script ends by `SystemExit`, with a message or after it has printed one. Elsewhere a message
     of ours is an exception of `FOR_USERS` that a `raise` in this repository made, or chex for it.
@@ -123,9 +129,7 @@ def _mark(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def lost_files(
-    before: Mapping[str, str], folder: Path, spoiled: Collection[str] = ()
-) -> list[str]:
+def lost_files(before: Mapping[str, str], folder: Path, spoiled: Collection[str] = ()) -> list[str]:
     """Those whose bytes are nowhere below the folder any more; `spoiled` ones were damaged before.
 
     What a stage writes as one small file may be written anew: there its contents are compared, not

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 MEMORY = 6 * 2**30  # bytes that a trial may ask for: what reads an enormous count must not take all
 ENVIRONMENT = {  # compiled programs are kept, or most of the time would go into them
+    "PYTHONHASHSEED": "0",  # the order of bokeh's sets is that of the text in a report
     "JAX_PLATFORMS": "cpu",
     "JAX_NUM_CPU_DEVICES": "1",
     "JAX_COMPILATION_CACHE_DIR": str(
@@ -36,6 +38,7 @@ class Worker:
     """One process, seen from here."""
 
     def __init__(self, work: Path):
+        self.work = work
         context = multiprocessing.get_context("spawn")
         self.pipe, there = context.Pipe()
         self.process = context.Process(target=serve, args=(there, str(work)), daemon=True)
@@ -51,12 +54,17 @@ class Worker:
 
     def kill(self) -> None:
         """Ends it, whatever it does."""
+        from benchmarks.faults.kinds import folder_of
+
         self.process.kill()
         self.process.join()
         self.pipe.close()
+        shutil.rmtree(folder_of(self.work, self.process.pid or 0), ignore_errors=True)
 
 
-def run(jobs: Sequence[Job], work: Path, *, workers: int, limit: float) -> Iterator[tuple[Job, Any]]:
+def run(
+    jobs: Sequence[Job], work: Path, *, workers: int, limit: float
+) -> Iterator[tuple[Job, Any]]:
     """Runs the trials → each with its `Verdict`, in the order in which they end."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""The small run that the faults are tried on, made once, in four states; and what is right of it."""
+"""The small run that the faults are tried on, made once, in four states; what is right of it."""
 
 import contextlib
 import hashlib

@@ -11,7 +11,7 @@ from benchmarks.faults.pool import Job
 def table(by_kind: Mapping[str, Counter]) -> str:
     """A row a kind, a column an outcome."""
     total = sum(by_kind.values(), Counter())
-    rows = [("", *OUTCOMES, "all")]
+    rows: list[tuple[str, ...]] = [("", *OUTCOMES, "all")]
     for name, counts in [*sorted(by_kind.items()), ("all", total)]:
         rows.append((name, *(str(counts[o]) for o in OUTCOMES), str(counts.total())))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

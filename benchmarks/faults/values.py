@@ -31,12 +31,9 @@ def run_values(run: Path) -> Values:
     """Every number of a finished run, its zoo and its report."""
     found = {f"zoo/{name}": value for name, value in zoo_values(load_zoo(run / "zoo")).items()}
     found |= report_values(run)
-    for path in sorted(run.rglob("*.json")):
-        inside = path.relative_to(run)
-        if inside.parts[0] in ("zoo", "classifiers", "damaged") or len(inside.parts) > 3:
-            continue
-        if inside.name not in ("timings.json", "speed.json", "config.json"):
-            found |= flat(str(inside), json.loads(path.read_text()))
+    told = [run / name for name in ("classes.json", "controls.json", "metrics.json")]
+    for path in [*told, *sorted(run.glob("encoders/*/metrics.json"))]:
+        found |= flat(str(path.relative_to(run)), json.loads(path.read_text()))
     for path in sorted(run.glob("encoders/*/embeddings.parquet")):
         found |= _table(str(path.relative_to(run)), pd.read_parquet(path))
     with np.load(run / "samples.npz") as arrays:
@@ -68,7 +65,10 @@ def flat(name: str, value: Any) -> Values:
 
 def _table(name: str, table: pd.DataFrame) -> Values:
     columns = {f"{name}/{column}": table[column].to_numpy() for column in table.columns}
-    return {key: np.stack(x) if x.dtype == object and _nested(x) else x for key, x in columns.items()}
+    return {
+        key: np.stack(list(x)) if x.dtype == object and _nested(x) else x
+        for key, x in columns.items()
+    }
 
 
 def _nested(column: np.ndarray) -> bool:
@@ -84,7 +84,7 @@ def difference(expected: Values, found: Values) -> str | None:
         return f"{min(odd)} is {'missing' if min(odd) in expected else 'new'}"
     for name, value in expected.items():
         if not same(value, found[name]):
-            return f"{name}: {_short(found[name])}, not {_short(value)}"
+            return f"{name}: {_short(found[name], value)}, not {_short(value, found[name])}"
     return None
 
 
@@ -98,5 +98,9 @@ def same(a: Any, b: Any, tolerance: float = 1e-4) -> bool:
     return bool(np.all(a == b))
 
 
-def _short(value: Any) -> str:
-    return " ".join(repr(value).split())[:60]
+def _short(value: Any, other: Any) -> str:
+    """The part of a text that differs from another, or the beginning of anything else."""
+    if isinstance(value, str) and isinstance(other, str):
+        pairs = enumerate(zip(value, other, strict=False))
+        value = value[max(0, next((i for i, (a, b) in pairs if a != b), 0) - 30) :]
+    return " ".join(repr(value).split())[:80]
