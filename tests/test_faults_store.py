@@ -265,6 +265,12 @@ def test_what_is_neither_indices_nor_a_mask_is_refused(cell, asked, error, messa
         genvec.load_zoo(cell, members=asked)
 
 
+@pytest.mark.parametrize("split", [3, 0.5, [3], [["train"]], "tset"])
+def test_a_split_that_is_none_is_refused(cell, split):  # noqa: F811
+    with pytest.raises((TypeError, ValueError), match=r"split .*train, val, test"):
+        genvec.load_zoo(cell, split=split)
+
+
 def test_no_number_comes_from_uninitialised_memory():
     parts = [{"a": np.ones((2, 3))}]
     assert trees.gather(iter(parts), 2)["a"].tolist() == np.ones((2, 3)).tolist()

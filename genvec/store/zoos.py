@@ -7,7 +7,7 @@ A zoo of format version 1 is one cell that lies in the zoo's folder itself.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -220,9 +220,11 @@ def _mended_by(what: str) -> Iterator[None]:
 
 
 def _select(table, split, members, finite_only) -> np.ndarray:
+    if split is not None and not isinstance(split, (str, Iterable)):
+        raise TypeError(f"split is {split!r}; give one of {', '.join(SPLITS)}, or several")
     wanted = SPLITS if split is None else (split,) if isinstance(split, str) else tuple(split)
-    if unknown := set(wanted) - set(SPLITS):
-        raise ValueError(f"unknown split {sorted(unknown)}; known: {', '.join(SPLITS)}")
+    if unknown := [name for name in wanted if name not in SPLITS]:
+        raise ValueError(f"unknown split {unknown}; known: {', '.join(SPLITS)}")
     keep = table["split"].isin(wanted).to_numpy(copy=True)
     if finite_only:
         keep &= table["finite"].to_numpy(bool)
