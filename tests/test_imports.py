@@ -38,7 +38,7 @@ PURE = {
     "trees": {"jax", "numpy"},
     "geometry": {"jax", "numpy"},
 }
-STANDARD = {"collections", "typing", "types"}
+STANDARD = {"collections", "itertools", "typing", "types"}
 
 
 def module_of(path: Path) -> str:
