@@ -63,6 +63,7 @@ def class_indices(dataset: Dataset, classes: Sequence[str | int]) -> tuple[int, 
 
     Raises:
       KeyError: an unknown class; the message lists the known ones.
+      TypeError: neither a name nor an index.
       ValueError: a class is given twice.
     """
     by_name = {name: index for index, name in enumerate(dataset.class_names)}
@@ -71,6 +72,11 @@ def class_indices(dataset: Dataset, classes: Sequence[str | int]) -> tuple[int, 
         if isinstance(entry, str):
             index = lookup(by_name, entry, kind=f"class of {dataset.name}")
         else:
+            if isinstance(entry, bool) or not hasattr(entry, "__index__"):
+                raise TypeError(
+                    f"class {entry!r} of {dataset.name}; give a name, {', '.join(by_name)}, or an "
+                    f"index in 0..{len(by_name) - 1}"
+                )
             index = operator.index(entry)
             if not 0 <= index < len(by_name):
                 raise UnknownNameError(
