@@ -179,7 +179,7 @@ def _line(rng, subject, folder) -> Verdict:
     if (folder / "a file").read_text() != "mine":
         return Verdict("lost", done, "the file is gone")
     if ended.error is None:
-        if arguments in [(line,) for line in NOT_ODD]:
+        if arguments in NOT_ODD:
             return Verdict("right", done, "accepted")
         return Verdict("silent", done, "accepted")
     return Verdict(

@@ -171,4 +171,7 @@ ODD_LINES: tuple[tuple[str, ...], ...] = (
     ("--config=configs/digits.py:smoke", "--config.zoo.steps"),
     ("--config.zoo.steps=3", "--config=configs/digits.py:smoke"),
 )
-NOT_ODD = ("--config=configs/digits.py:smoke,",)  # an empty variant is none
+NOT_ODD = (  # an empty variant is none; settings may stand before the config
+    ("--config=configs/digits.py:smoke,",),
+    ("--config.zoo.steps=3", "--config=configs/digits.py:smoke"),
+)

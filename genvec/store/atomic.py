@@ -11,7 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from genvec.store.errors import StoreError, is_missing, naming_write_errors
+from genvec.store.errors import (
+    StoreError,
+    is_missing,
+    naming_read_errors,
+    naming_write_errors,
+)
 
 # hidden names that nobody else makes: the process number alone is not unique on a shared disk
 LEFTOVER = re.compile(r"\..+\.genvec-[0-9a-f]{32}\.tmp")
@@ -117,6 +122,8 @@ def flush_entry(folder: Path) -> None:
 
 def discard_leftovers(folder: Path) -> None:
     """Removes what the store's own interrupted writes left in a folder; nothing else's."""
-    for path in folder.iterdir() if folder.exists() else ():
+    with naming_read_errors(folder):
+        paths = [] if is_missing(folder) else list(folder.iterdir())
+    for path in paths:
         if LEFTOVER.fullmatch(path.name):
             remove(path)

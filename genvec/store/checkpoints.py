@@ -35,6 +35,7 @@ from genvec.store.errors import (
     DamageError,
     StoreError,
     is_missing,
+    naming_read_errors,
     naming_write_errors,
     reason_of,
 )
@@ -58,7 +59,9 @@ def checkpoint_parts(path: Path) -> tuple[Path, Path, Path]:
 def is_saved(path: Path) -> bool:
     """True where a checkpoint was committed; one whose replacement was killed is put back first."""
     if is_missing(record_path(path)):
-        for old in path.parent.glob(f".{path.name}.genvec-*.old"):
+        with naming_read_errors(path.parent):
+            killed = list(path.parent.glob(f".{path.name}.genvec-*.old"))
+        for old in killed:
             _put_back(path, old)
     return not is_missing(record_path(path))
 

@@ -14,7 +14,7 @@ from genvec.store.cells import (
     write_manifest,
 )
 from genvec.store.checkpoints import checkpoint_parts, load_tree, read_record, record_path
-from genvec.store.errors import DamageError, StoreError, is_missing
+from genvec.store.errors import DamageError, StoreError, is_missing, naming_read_errors
 from genvec.store.files import json_text
 
 MEMBERS = -1  # stands for members.parquet and manifest.json, as numbers do for segments
@@ -83,7 +83,9 @@ def _expected(cell: Path, manifest: Mapping[str, Any]) -> dict[int, Any]:
     none of."""
     if manifest["complete"]:
         return dict(enumerate(manifest["segments"]))
-    numbers = {int(p.stem) for p in (cell / "segments").glob("*.json") if p.stem.isdecimal()}
+    with naming_read_errors(cell / "segments"):
+        names = [path.stem for path in (cell / "segments").glob("*.json")]
+    numbers = {int(name) for name in names if name.isdecimal()}
     if "num_members" in manifest:
         numbers &= set(range(len(segment_rows(manifest))))
     return dict.fromkeys(sorted(numbers))

@@ -34,7 +34,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genvec.store.errors import StoreError, is_missing
+from genvec.store.errors import StoreError, is_missing, naming_read_errors
 from genvec.store.files import read_json, write_json
 
 
@@ -78,7 +78,8 @@ class RunFolder:
 
     def encoder_names(self) -> list[str]:
         """Names of the encoders that the run has finished, sorted."""
-        done = self.encoders.glob("*/metrics.json")
+        with naming_read_errors(self.encoders):
+            done = list(self.encoders.glob("*/metrics.json"))
         return sorted(path.parent.name.replace("--", "/") for path in done)
 
 
