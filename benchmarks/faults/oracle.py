@@ -163,4 +163,6 @@ REWRITTEN = (
 
 
 def _rewritten(path: str) -> bool:
-    return os.path.basename(path) in REWRITTEN
+    """Such a file, or the SHA-256 beside it."""
+    name = os.path.basename(path)
+    return name in REWRITTEN or name.removeprefix(".").removesuffix(".sha256") in REWRITTEN
