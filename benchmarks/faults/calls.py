@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.faults import replacing
 from benchmarks.faults.actions import do, draw_task, judge, pick, weighted
 from benchmarks.faults.inject import Fault, counted, injected
 from benchmarks.faults.oracle import Verdict, attempt, snapshot
@@ -47,8 +48,10 @@ CALLS = {
 
 def trial(rng: np.random.Generator, subject: Subject, folder: Path) -> Verdict:
     """Counts the calls of an action on one copy, and refuses one of them on another."""
-    task = draw_task(rng, subject, folder)
     place, how = rng.random(), _fault(rng)
+    if rng.random() < 0.2:
+        return replacing.trial(rng, subject, folder, how)
+    task = draw_task(rng, subject, folder)
     numbers = _calls_of(subject, task, folder)
     call = weighted(rng, {name: CALLS[name] for name in CALLS if numbers.get(name)})
     number = 1 + int(place * numbers[call])

@@ -57,7 +57,8 @@ class Ended(NamedTuple):
         code = self.error.code if isinstance(self.error, SystemExit) else None
         text = code if isinstance(code, str) else str(self.error)
         if isinstance(code, int):
-            text = (self.said.strip().splitlines() or [f"exit {code}"])[-1]
+            lines = self.said.strip().splitlines() or [f"exit {code}"]
+            text = next((line for line in lines if "error" in line or "FATAL" in line), lines[-1])
         return f"{type(self.error).__name__}: {' '.join(text.split())[:300]}"
 
 
