@@ -83,7 +83,8 @@ def _wrong_verification(task: Task, ended: Ended, subject: Subject) -> str | Non
     if ended.value:
         return None  # it tells of damage; whether rightly is for the caller
     follow = task._replace(action="zoo" if task.state == "begun" else "load", relative=False)
-    after = attempt(lambda: do(follow))
+    cell = task.run / "zoo" / "vae"  # itself: the list of cells around it is not verified
+    after = attempt(lambda: do(follow) if task.state == "begun" else load_zoo(cell))
     if after.error is not None:
         return f"found whole, and then: {after.told()}"
     return wrong(follow, after, subject)

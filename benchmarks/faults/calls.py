@@ -56,6 +56,8 @@ def trial(rng: np.random.Generator, subject: Subject, folder: Path) -> Verdict:
     call = weighted(rng, {name: CALLS[name] for name in CALLS if numbers.get(name)})
     number = 1 + int(place * numbers[call])
     for_good = bool(rng.random() < 0.4) and call != "thread"
+    if isinstance(how, MemoryError) and call not in ("read", "write"):
+        how = errno.ENOMEM  # memory runs out where a file's content is taken in
     if call == "thread":
         how = RuntimeError("can't start new thread")
     done = f"{call} {number} of {numbers[call]}: {_name(how)}{' for good' * for_good}; {task}"

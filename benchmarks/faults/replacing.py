@@ -1,5 +1,6 @@
 """Of kind "calls": the store writes over something, and a call is refused or the place is odd."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -64,6 +65,8 @@ def trial(rng: np.random.Generator, subject: Subject, folder: Path, how: Any) ->
     write(path, OLD)
     call = pick(rng, sorted(set(numbers) & {"open", "write", "replace", "flush", "stat", "remove"}))
     number = int(rng.integers(1, numbers[call] + 1))
+    if isinstance(how, MemoryError) and call != "write":
+        how = errno.ENOMEM
     fault = Fault(call, number, bool(rng.random() < 0.4), how)
     done = f"{name} over an older one, {call} {number}: {how}{' for good' * fault.for_good}"
     subject.note(done)

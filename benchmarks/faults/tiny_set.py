@@ -1,5 +1,7 @@
 """A TFDS set of a few images, each of one gray that tells its number."""
 
+import os
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -36,4 +38,5 @@ class TinySet(tfds.core.GeneratorBasedBuilder):
 
 def build(folder: Path, labels: dict[str, list[int]]) -> None:
     """Writes the set as array_record."""
-    TinySet(data_dir=folder, file_format="array_record", labels=labels).download_and_prepare()
+    with open(os.devnull, "w") as quiet, redirect_stdout(quiet), redirect_stderr(quiet):
+        TinySet(data_dir=folder, file_format="array_record", labels=labels).download_and_prepare()
