@@ -83,8 +83,14 @@ def hold_zoo(config, cells, run) -> None:
         return
     try:
         paths = cell_paths(run.zoo)
-        classes = None if is_missing(run.classes) else read_json(run.classes).get("classes")
-        for name in paths.keys() & cells.keys():
+        chosen = {} if is_missing(run.classes) else read_json(run.classes)
+        classes = chosen.get("classes") if isinstance(chosen, dict) else None
+        if lost := cells.keys() - paths.keys():
+            raise StoreError(
+                f"{run.zoo} has the cells {', '.join(paths)}, and none called "
+                f"{', '.join(sorted(lost))}; choose another folder"
+            )
+        for name in cells:
             if not is_missing(paths[name] / "manifest.json"):
                 there = read_manifest(paths[name])
                 refuse_other_cell(paths[name], there, made_by(config, cells[name], classes))

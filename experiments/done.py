@@ -36,10 +36,15 @@ def is_done(
         return False
 
     def read_all(path: Path) -> None:
-        if not complete(read_fn(path)):
+        found = read_fn(path)
+        try:
+            whole = complete(found)
+        except (AttributeError, KeyError, TypeError):  # JSON of another form
+            whole = False
+        if not whole:
             raise DamageError(f"{path} is damaged: it is not what its stage writes")
 
-    if reason := retire(run.path, path, read_all):
+    if reason := retire(run.path, path, read_all, checkpoint=read_fn is load_tree):
         print(f"{reason}; it is made again", file=sys.stderr)
     return reason is None
 
@@ -47,4 +52,8 @@ def is_done(
 def read_done(run: RunFolder, path: Path) -> dict[str, Any]:
     """A JSON object of the run that stages add to; an empty one where there is none, or a damaged
     one had to be moved away."""
-    return read_json(path) if is_done(run, path, complete=lambda x: isinstance(x, dict)) else {}
+    return read_json(path) if is_done(run, path, complete=_is_of_numbers) else {}
+
+
+def _is_of_numbers(value: Any) -> bool:
+    return isinstance(value, dict) and None not in value.values()

@@ -28,6 +28,7 @@ from genvec.represent import normaliser_from_tree, represent
 from genvec.store import (
     StoreError,
     cell_paths,
+    check_output,
     load_tree,
     load_zoo,
     read_json,
@@ -55,7 +56,9 @@ def embed_zoo(zoo_path: str, run_path: str, name: str, cell: str) -> tuple[pd.Da
     config, run = finished_run(f"{run_path}/zoo" if run_path else zoo_path)
     if not run.metrics.exists():
         raise StoreError(f"{run.path} has no evaluated encoder: metrics.json is missing")
-    name = name or read_json(run.metrics)["best_encoder"]
+    if not name and "best_encoder" not in (metrics := read_json(run.metrics)):
+        raise StoreError(f"{run.metrics} names no best encoder; run its experiment again")
+    name = name or metrics["best_encoder"]
     single = {encoder_name(entry): [entry] for entry in config.encoders.values()}
     with named_section("--encoder"):
         entries = lookup(single | ensembles(config), name, kind="encoder")
@@ -141,8 +144,9 @@ def _best_seed(run, entries) -> int:
 
 def main() -> None:
     asked = flags.FLAGS
-    table, name = embed_zoo(asked.zoo, asked.run, asked.encoder, asked.cell)
     out = Path(asked.out or Path(asked.zoo).absolute().parent / "embeddings.parquet")
+    check_output(out)
+    table, name = embed_zoo(asked.zoo, asked.run, asked.encoder, asked.cell)
     write_table(out, table, sums=False)
     print(f"{len(table)} members by {name}: {out}")
 

@@ -1,6 +1,6 @@
 """Stage 5: embed the test members with the trained encoders, once, and write every number down."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -77,18 +77,20 @@ def run_stage(config, run) -> None:
 def _is_done(config, run) -> bool:
     """Whether every number, embedding and image is there."""
     names = {*map(encoder_name, config.encoders.values()), *ensembles(config)}
-    parts = [(run.samples, read_arrays)]
+    parts: list[tuple[Any, Callable[[Any], Any]]] = [(run.samples, read_arrays)]
     for name in sorted(names):
         folder = run.encoder(name)
         parts += [(folder / "embeddings.parquet", read_table), (folder / "metrics.json", read_json)]
+    for entry in config.encoders.values():
+        parts.append((run.encoder(encoder_name(entry)) / "log.jsonl", read_jsonl))
 
     def complete(metrics) -> bool:
         return names <= set(metrics.get("encoders", ())) and "controls" in metrics
 
-    return is_done(run, run.metrics, complete=complete) and all(
-        is_done(run, path, read_fn, complete=lambda found: len(found) > 0)
-        for path, read_fn in parts
-    )
+    done = [is_done(run, run.metrics, complete=complete)]
+    for path, read_fn in parts:  # all of them: each that is damaged is moved away
+        done.append(is_done(run, path, read_fn, complete=lambda found: len(found) > 0))
+    return all(done)
 
 
 def _embedded(config, run, setup, zoo) -> Iterator[tuple[Any, dict[int, np.ndarray]]]:

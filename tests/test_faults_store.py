@@ -109,6 +109,27 @@ def test_one_reading_proves_no_damage(cell, monkeypatch):  # noqa: F811
     assert len(calls) == 4  # three segments, one of them twice
 
 
+def test_a_part_that_the_reader_leaves_out_is_no_damage(cell, monkeypatch):  # noqa: F811
+    before, real = contents(cell), checkpoints.ocp.load
+
+    def without_metrics(path, target):
+        return {name: part for name, part in real(path, target).items() if name != "metrics"}
+
+    monkeypatch.setattr(checkpoints.ocp, "load", without_metrics)
+    with pytest.raises(StoreError, match="cannot be read: Orbax loaded"):
+        store.verify_cell(cell, repair=True)
+    assert contents(cell) == before
+
+
+@pytest.mark.parametrize("name", ["write_bytes", "write_text"])
+def test_memory_that_runs_out_while_writing_is_named(tmp_path, monkeypatch, name):
+    store.write_json(tmp_path / "x.json", 1)
+    with monkeypatch.context() as patch, pytest.raises(StoreError, match="cannot be written"):
+        patch.setattr(Path, name, raising(MemoryError()))
+        store.write_json(tmp_path / "x.json", 2)
+    assert store.read_json(tmp_path / "x.json") == 1
+
+
 class TestReplacing:
     """A checkpoint in the place of another, and a failure at every step of it."""
 
@@ -296,6 +317,7 @@ def rewritten(cell, **values):  # noqa: F811
         {"segment_size": 2.5},
         {"segments": [{}]},
         {"segments": "abc"},
+        {"complete": "yes"},
     ],
     ids=repr,
 )
@@ -359,3 +381,127 @@ def test_the_rows_of_a_members_table_are_checked(cell, how, hashed):  # noqa: F8
         genvec.load_zoo(cell)
     with pytest.raises(DamageError, match=r"members\.parquet is damaged"):
         store.read_members(cell)
+
+
+class TestIdentity:
+    """A segment is held against the cell and the place in which it lies."""
+
+    def swap(self, path):
+        segments = path / "segments"
+        for name in ("{}", "{}.json", ".{}.sha256"):
+            first, second = (segments / name.format(number) for number in ("00000", "00001"))
+            if not first.exists():
+                continue
+            first.rename(segments / "aside")
+            second.rename(first)
+            (segments / "aside").rename(second)
+
+    def unfinished(self, path, **values):
+        store.create_cell(path, {"segment_size": 4, "seed": 0, **values}, members())
+        for number in range(2):
+            store.write_segment(path, number, segment(slice(4 * number, 4 * number + 4)))
+        return path
+
+    def test_exchanged_segments_are_noticed(self, tmp_path):
+        path = self.unfinished(tmp_path)
+        self.swap(path)
+        with pytest.raises(StoreError, match="every segment"):
+            store.verify_cell(path, repair=True)
+        store.write_segment(path, 2, segment(slice(8, 10)))
+        assert list(store.verify_cell(path, repair=True)) == [0, 1]
+        assert store.missing_segments(path) == [0, 1]
+
+    def test_so_are_they_without_sums(self, tmp_path):
+        path = self.unfinished(tmp_path)
+        store.write_segment(path, 2, segment(slice(8, 10)))
+        for file in (path / "segments").glob(".*.sha256"):
+            file.unlink()
+        self.swap(path)
+        with pytest.raises(DamageError, match="of another zoo or segment"):
+            store.complete_cell(path)
+
+    def test_segments_of_another_zoo_are_noticed(self, tmp_path):
+        """Its manifest was lost, and is written again by another config."""
+        path = self.unfinished(tmp_path)
+        (path / "manifest.json").unlink()
+        store.create_cell(path, {"segment_size": 4, "seed": 0}, members())
+        assert store.verify_cell(path) == {}
+        store.create_cell(path, {"segment_size": 4, "seed": 1}, members())
+        store.write_segment(path, 2, segment(slice(8, 10)))
+        assert list(store.verify_cell(path)) == [0, 1]
+
+    def test_zoos_of_before_have_none(self, cell):  # noqa: F811
+        record = store.save_tree(
+            cell / "segments" / "00001",
+            {k: v for k, v in segment(slice(4, 8))._asdict().items() if v},
+        )
+        records = store.read_manifest(cell)["segments"]
+        rewritten(cell, segments=[records[0], record, records[2]])
+        assert store.verify_cell(cell) == {} and len(genvec.load_zoo(cell).members) == 10
+
+
+def test_what_somebody_else_wrote_is_not_overwritten(tmp_path):
+    path = tmp_path / "x.json"
+    store.write_json(path, 1)
+    path.write_text("mine")
+    store.write_json(path, 2)
+    (kept,) = tmp_path.glob("damaged/*/x.json")
+    assert kept.read_text() == "mine" and store.read_json(path) == 2
+
+
+def test_a_checkpoint_that_is_put_back_deletes_nothing(tmp_path):
+    store.save_tree(tmp_path / "x", {"a": np.arange(3)})
+    for name in ("x", "x.json", ".x.sha256"):
+        old = tmp_path / f".x.genvec-{'0' * 32}.old"
+        old.mkdir(exist_ok=True)
+        (tmp_path / name).rename(old / name)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "notes").write_text("mine")
+    backup = tmp_path / ".x.genvec-backup.old"
+    backup.mkdir()
+    (backup / "keep").write_text("mine")
+    assert store.is_saved(tmp_path / "x")
+    assert store.load_tree(tmp_path / "x")["a"].tolist() == [0, 1, 2]
+    assert (backup / "keep").exists() and len(list(tmp_path.glob("damaged/*/x/notes"))) == 1
+
+
+def test_only_a_checkpoint_is_discarded(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "notes").write_text("mine")
+    store.discard_tree(tmp_path / "x")
+    assert (tmp_path / "x" / "notes").exists()
+    store.save_tree(tmp_path / "y", {"a": np.arange(3)})
+    store.discard_tree(tmp_path / "y")
+    assert not list(tmp_path.glob("*y*"))
+
+
+def test_a_lock_is_written_into_no_file_of_the_users(tmp_path):
+    (tmp_path / ".lock").write_text("mine")
+    with pytest.raises(StoreError, match="no lock"), store.lock_folder(tmp_path):
+        pass
+    assert (tmp_path / ".lock").read_text() == "mine"
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / ".lock").symlink_to(tmp_path / ".lock")
+    with pytest.raises(StoreError, match="cannot be written"), store.lock_folder(tmp_path / "b"):
+        pass
+    assert (tmp_path / ".lock").read_text() == "mine"
+
+
+def test_a_file_that_was_moved_and_linked_is_still_known(tmp_path):
+    store.write_json(tmp_path / "x.json", 1)
+    (tmp_path / "far").mkdir()
+    (tmp_path / "x.json").rename(tmp_path / "far" / "x.json")
+    (tmp_path / "x.json").symlink_to(tmp_path / "far" / "x.json")
+    store.write_json(tmp_path / "x.json", 2)
+    assert store.read_json(tmp_path / "x.json") == 2
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(StoreError, match="a device or a pipe"):
+        store.read_json(tmp_path / "pipe.json")
+
+
+def test_a_table_for_somebody_else_takes_no_place_of_a_runs(cell):  # noqa: F811
+    store.write_json(cell / "timings.json", {})
+    for path in (cell / "members.parquet", cell / "timings.json", Path("/dev/full")):
+        with pytest.raises(StoreError):
+            store.check_output(path)
+    store.check_output(cell / "mine.parquet")

@@ -310,6 +310,7 @@ def test_kill_while_segments_are_written_loses_no_committed_one(tmp_path):
         """
     )
     here = os.path.dirname(__file__)
+    store.create_cell(tmp_path, {"segment_size": 4}, members())
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path), here], stdout=subprocess.PIPE, text=True
     )
@@ -320,7 +321,6 @@ def test_kill_while_segments_are_written_loses_no_committed_one(tmp_path):
             break
     process.wait(timeout=60)
     process.stdout.close()
-    store.create_cell(tmp_path, {"segment_size": 4}, members())
     (tmp_path / "segments" / "00999").mkdir()  # none of this cell's
     assert not store.verify_cell(tmp_path, repair=True)
     names = {path.name for path in (tmp_path / "segments").iterdir()} - {"00999"}

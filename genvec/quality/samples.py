@@ -32,12 +32,15 @@ def check_samples(
 
 
 def check_numbers(**arrays: Any) -> None:
-    """Refuses arrays, by name, with rows that are not finite, where their numbers are known.
+    """Refuses arrays, by name, without rows, or with rows that are not finite where they are known.
 
     Raises:
       NotFiniteError: which rows of which array.
+      ValueError: which array has none.
     """
     for name, array in arrays.items():
+        if not len(array):
+            raise ValueError(f"{name} has no rows; at least one is needed")
         if is_known(array):
             trees.check_finite(name, array)
 

@@ -14,6 +14,7 @@ from genvec.store.checkpoints import discard_tree, is_saved, load_tree, record_p
 from genvec.store.damage import retire, verify_cell
 from genvec.store.errors import DamageError, StoreError, is_missing
 from genvec.store.files import (
+    check_output,
     read_arrays,
     read_json,
     read_jsonl,
@@ -32,6 +33,7 @@ __all__ = [
     "RunFolder",
     "StoreError",
     "cell_paths",
+    "check_output",
     "claim_run",
     "complete_cell",
     "create_cell",

@@ -13,13 +13,14 @@ from typing import Any
 
 from genvec.store.errors import (
     StoreError,
+    entries,
     is_missing,
-    naming_read_errors,
     naming_write_errors,
 )
 
 # hidden names that nobody else makes: the process number alone is not unique on a shared disk
 LEFTOVER = re.compile(r"\..+\.genvec-[0-9a-f]{32}\.tmp")
+REPLACED = re.compile(r"\.(.+)\.genvec-[0-9a-f]{32}\.old")  # what a replacement had moved away
 
 
 def write_atomically(path: Path, write_fn: Callable[[Path], Any]) -> None:
@@ -85,7 +86,7 @@ def set_aside(root: Path, *paths: Path) -> Path:
             if not is_missing(path):
                 target = folder / path.relative_to(root)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                os.rename(path, target)
+                shutil.move(path, target)  # onto another disk where a folder above is a link
     return folder
 
 
@@ -122,8 +123,6 @@ def flush_entry(folder: Path) -> None:
 
 def discard_leftovers(folder: Path) -> None:
     """Removes what the store's own interrupted writes left in a folder; nothing else's."""
-    with naming_read_errors(folder):
-        paths = [] if is_missing(folder) else list(folder.iterdir())
-    for path in paths:
+    for path in entries(folder):
         if LEFTOVER.fullmatch(path.name):
             remove(path)

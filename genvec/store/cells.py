@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from genvec import trees
@@ -25,6 +26,8 @@ from genvec.store.files import json_text, parse_table, read_json, table_bytes, w
 from genvec.store.sums import read_bytes
 
 FORMAT_VERSION = 2
+# what the members of a cell follow from, as far as the writer of its manifest tells
+MADE_BY = ("family", "architecture", "dataset", "classes", "seed", "config", "num_members")
 MOST_SEGMENTS = 1_000_000  # each is a folder: a manifest that speaks of more is none of ours
 
 
@@ -77,6 +80,8 @@ def read_manifest(cell: Path) -> dict[str, Any]:
 def _check_counts(path: Path, manifest: Mapping[str, Any]) -> None:
     """Numbers from the disk, before anything is as large as they say."""
     num, size = manifest["num_members"], manifest["segment_size"]
+    if type(manifest["complete"]) is not bool:
+        raise DamageError(f"{path} is damaged: complete is {manifest['complete']!r}")
     if type(num) is not int or type(size) is not int or not 0 <= num <= MOST_SEGMENTS * size:
         raise DamageError(f"{path} is damaged: {num!r} members in segments of {size!r}")
     if not manifest["complete"]:
@@ -153,7 +158,27 @@ def missing_segments(cell: Path) -> list[int]:
 def write_segment(cell: Path, number: int, trained: Any) -> None:
     """Commits one segment: a `Trained`-like NamedTuple with leading axis n."""
     # an empty state is left out: there is nothing to save of it
-    save_tree(segment_path(cell, number), {k: v for k, v in trained._asdict().items() if v})
+    tree = {name: part for name, part in trained._asdict().items() if part}
+    identity = _identity(read_manifest(cell), number)
+    save_tree(segment_path(cell, number), {**tree, "identity": identity})
+
+
+def check_identity(path: Path, manifest: Mapping[str, Any], number: int, tree: Any) -> None:
+    """Holds a segment against the cell and the place in which it lies; earlier versions kept none.
+
+    Raises:
+      DamageError: it is of another zoo, or of another place.
+    """
+    kept = tree.get("identity")
+    if kept is not None and kept.tolist() != _identity(manifest, number).tolist():
+        raise DamageError(f"{path} is damaged: it holds members of another zoo or segment")
+
+
+def _identity(manifest: Mapping[str, Any], number: int) -> np.ndarray:
+    """SHA-256, as bytes [32], of what the members of a segment follow from."""
+    made_by = {name: manifest[name] for name in MADE_BY if name in manifest}
+    digest = hashlib.sha256(json_text([made_by, number], indent=None).encode()).digest()
+    return np.frombuffer(digest, np.uint8)
 
 
 def complete_cell(cell: Path) -> None:
@@ -166,7 +191,7 @@ def complete_cell(cell: Path) -> None:
     if manifest["complete"]:
         return
     refuse_unfinished(cell)
-    records, metrics = _collect(cell, segment_rows(manifest))
+    records, metrics = _collect(cell, manifest)
     members, path = read_members(cell, manifest), cell / "members.parquet"
     columns = {k: list(v) if v.ndim > 1 else v for k, v in sorted(metrics.items())}
     kept = [name for name in members.columns if name not in columns]
@@ -186,13 +211,19 @@ def complete_cell(cell: Path) -> None:
     write_manifest(cell, {**manifest, **finished})
 
 
-def _collect(cell: Path, rows: list[slice]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _collect(
+    cell: Path, manifest: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Records of all segments, and metrics [N, ...]; parameters of one segment at a time."""
     records, metrics = [], []
-    for number, part in enumerate(rows):
+    for number, part in enumerate(segment_rows(manifest)):
         path = segment_path(cell, number)
         records.append(read_record(path))
-        metrics.append(load_tree(path, records[-1])["metrics"])
+        if not any(name.startswith("metrics/") for name in records[-1]):
+            raise DamageError(f"{path} is damaged: its record is of no metrics")
+        tree = load_tree(path, records[-1])
+        check_identity(path, manifest, number, tree)
+        metrics.append(tree["metrics"])
         if lengths := {len(leaf) for leaf in metrics[-1].values()} - {part.stop - part.start}:
             raise StoreError(f"{path} holds {lengths.pop()} members, not {part.stop - part.start}")
     return records, trees.concatenate(metrics)

@@ -24,6 +24,7 @@ from orbax.checkpoint import v1 as ocp
 
 from genvec.store.alone import load_alone, save_alone
 from genvec.store.atomic import (
+    REPLACED,
     flush,
     flush_entry,
     hidden_beside,
@@ -34,8 +35,8 @@ from genvec.store.atomic import (
 from genvec.store.errors import (
     DamageError,
     StoreError,
+    entries,
     is_missing,
-    naming_read_errors,
     naming_write_errors,
     reason_of,
 )
@@ -59,9 +60,7 @@ def checkpoint_parts(path: Path) -> tuple[Path, Path, Path]:
 def is_saved(path: Path) -> bool:
     """True where a checkpoint was committed; one whose replacement was killed is put back first."""
     if is_missing(record_path(path)):
-        with naming_read_errors(path.parent):
-            killed = list(path.parent.glob(f".{path.name}.genvec-*.old"))
-        for old in killed:
+        for old in _replaced(path):
             _put_back(path, old)
     return not is_missing(record_path(path))
 
@@ -127,9 +126,16 @@ def _put_back(path: Path, old: Path) -> None:
     """Undoes the first half of `_replace`, the record last; what has none does not count."""
     for part in reversed(checkpoint_parts(path)):
         if not is_missing(old / part.name):
-            remove(part)
+            set_aside(path.parent, part)
             os.rename(old / part.name, part)
-    remove(old)
+    if not entries(old):
+        remove(old)
+
+
+def _replaced(path: Path) -> list[Path]:
+    """Folders into which replacements that were killed had moved the checkpoint at `path`."""
+    named = ((old, REPLACED.fullmatch(old.name)) for old in entries(path.parent))
+    return [old for old, match in named if match and match[1] == path.name]
 
 
 def load_tree(path: Path, record: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -150,13 +156,15 @@ def load_tree(path: Path, record: Mapping[str, Any] | None = None) -> dict[str, 
         return load_alone(path, leaves)
     try:
         with _quiet():
-            tree = ocp.load(str(path), unflatten_names(target))
-        other = [n for n, x in flatten_names(tree).items() if _sha256(x) != leaves[n]["sha256"]]
+            loaded = flatten_names(ocp.load(str(path), unflatten_names(target)))
+        if loaded.keys() != target.keys():
+            raise ValueError(f"Orbax loaded {sorted(loaded)}, not {sorted(target)}")
+        other = [name for name, leaf in loaded.items() if _sha256(leaf) != leaves[name]["sha256"]]
     except Exception as error:  # Orbax and TensorStore raise many kinds, some of thirty lines
         raise _read_error(path, error) from error
     if other:
         raise DamageError(f"{path} is damaged: {other[0]} has not the SHA-256 of its record")
-    return tree
+    return unflatten_names(loaded)
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -168,7 +176,9 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     record = record_path(path)
     leaves = read_json(record)
-    if changed_files(path, record.name):
+    sums = read_sums(sums_path(path))
+    known = sums is None or any(name == record.name for _, name in sums)
+    if not known or changed_files(path, record.name):
         raise DamageError(f"{record} is damaged: it is not the file that was written")
     _target(path, leaves)
     return leaves
@@ -211,9 +221,11 @@ def _read_error(path: Path, error: Exception) -> StoreError:
 
 
 def discard_tree(path: Path) -> None:
-    """Removes a checkpoint that was only kept for the time being, its record first."""
-    for part in (*checkpoint_parts(path), *path.parent.glob(f".{path.name}.genvec-*.old")):
-        remove(part)
+    """Removes a checkpoint that was only kept for the time being, its record first; what has no
+    record is none."""
+    if is_saved(path):
+        for part in (*checkpoint_parts(path), *_replaced(path)):
+            remove(part)
 
 
 def _sha256(leaf: np.ndarray) -> str:

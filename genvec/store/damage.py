@@ -7,6 +7,7 @@ from typing import Any
 
 from genvec.store.atomic import discard_leftovers, set_aside, write_atomically
 from genvec.store.cells import (
+    check_identity,
     read_manifest,
     read_members,
     segment_path,
@@ -14,8 +15,9 @@ from genvec.store.cells import (
     write_manifest,
 )
 from genvec.store.checkpoints import checkpoint_parts, load_tree, read_record, record_path
-from genvec.store.errors import DamageError, StoreError, is_missing, naming_read_errors
+from genvec.store.errors import DamageError, StoreError, entries, is_missing
 from genvec.store.files import json_text
+from genvec.store.sums import sums_path
 
 MEMBERS = -1  # stands for members.parquet and manifest.json, as numbers do for segments
 
@@ -45,7 +47,7 @@ def verify_cell(cell: str | os.PathLike, *, repair: bool = False) -> dict[int, s
     cell = Path(cell).absolute()
     manifest, lost = _manifest(cell)
     records = _expected(cell, manifest)
-    reasons = {number: _damage(segment_path(cell, number), records[number]) for number in records}
+    reasons = {number: _damage(cell, manifest, number, records[number]) for number in records}
     damaged = {number: reason for number, reason in sorted(reasons.items()) if reason}
     if len(damaged) == len(records) > 1:
         raise StoreError(
@@ -59,7 +61,9 @@ def verify_cell(cell: str | os.PathLike, *, repair: bool = False) -> dict[int, s
     return ({MEMBERS: lost} if lost else {}) | damaged
 
 
-def retire(root: Path, path: Path, read_fn: Callable[[Path], Any]) -> str | None:
+def retire(
+    root: Path, path: Path, read_fn: Callable[[Path], Any], *, checkpoint: bool = False
+) -> str | None:
     """Moves a file or a checkpoint away (see `set_aside`) where `read_fn(path)` finds it damaged,
     twice; so that it counts as not there, and can be made again.
 
@@ -67,7 +71,8 @@ def retire(root: Path, path: Path, read_fn: Callable[[Path], Any]) -> str | None
       What is wrong with it and where it is now, in a line; None where it is whole.
     """
     if reason := _proved(lambda: read_fn(path)):
-        return f"{reason}; moved to {set_aside(root, *checkpoint_parts(path))}"
+        parts = checkpoint_parts(path) if checkpoint else (path, sums_path(path))
+        return f"{reason}; moved to {set_aside(root, *parts)}"
     return None
 
 
@@ -83,17 +88,23 @@ def _expected(cell: Path, manifest: Mapping[str, Any]) -> dict[int, Any]:
     none of."""
     if manifest["complete"]:
         return dict(enumerate(manifest["segments"]))
-    with naming_read_errors(cell / "segments"):
-        names = [path.stem for path in (cell / "segments").glob("*.json")]
-    numbers = {int(name) for name in names if name.isdecimal()}
+    records = [path for path in entries(cell / "segments") if path.suffix == ".json"]
+    numbers = {int(path.stem) for path in records if path.stem.isdecimal()}
     if "num_members" in manifest:
         numbers &= set(range(len(segment_rows(manifest))))
     return dict.fromkeys(sorted(numbers))
 
 
-def _damage(path: Path, expected: Mapping[str, Any] | None) -> str | None:
+def _damage(cell: Path, manifest: Mapping[str, Any], number: int, expected: Any) -> str | None:
     """What is wrong with a segment; in a complete cell the manifest has its record."""
-    return _proved(lambda: load_tree(path, read_record(path) if expected is None else expected))
+    path = segment_path(cell, number)
+
+    def read() -> None:
+        tree = load_tree(path, read_record(path) if expected is None else expected)
+        if "num_members" in manifest:
+            check_identity(path, manifest, number, tree)
+
+    return _proved(read)
 
 
 def _proved(read_fn: Callable[[], Any]) -> str | None:

@@ -26,7 +26,9 @@ class DamageError(StoreError):
 
 
 @contextmanager
-def naming_write_errors(path: Path, kinds: type[Exception] = OSError) -> Iterator[None]:
+def naming_write_errors(
+    path: Path, kinds: type[Exception] | tuple[type[Exception], ...] = (OSError, MemoryError)
+) -> Iterator[None]:
     """What goes wrong while writing becomes one line that names the file and how to go on."""
     try:
         yield
@@ -77,6 +79,18 @@ def is_missing(path: Path) -> bool:
         except FileNotFoundError:
             return True
         return False
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted; nothing where there is none.
+
+    Raises:
+      StoreError: it cannot be listed. (`Path.glob` would pass over what it may not read.)
+    """
+    if is_missing(folder):
+        return []
+    with naming_read_errors(folder):
+        return sorted(folder / name for name in os.listdir(folder))
 
 
 def os_code(error: BaseException) -> int | None:

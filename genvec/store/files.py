@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genvec.store.atomic import write_atomically
-from genvec.store.errors import naming_parse_errors
-from genvec.store.sums import read_bytes, write_known
+from genvec.store.atomic import real_file, write_atomically
+from genvec.store.errors import StoreError, is_missing, naming_parse_errors
+from genvec.store.sums import read_bytes, sums_path, write_known
+
+CELL_FILES = ("manifest.json", "members.parquet")
 
 
 def write_json(path: Path, value: Any, *, sums: bool = True) -> None:
@@ -96,6 +98,18 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     content = read_bytes(path)
     with naming_parse_errors(path), np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays)
+
+
+def check_output(path: Path) -> None:
+    """Refuses a path at which a file for somebody else would take the place of one of a run's.
+
+    Raises:
+      StoreError: a file of a run or a zoo lies there, or something that is no file.
+    """
+    path = real_file(Path(path))
+    in_cell = not is_missing(path.parent / "manifest.json")
+    if not is_missing(sums_path(path)) or (in_cell and path.name in CELL_FILES):
+        raise StoreError(f"{path} belongs to a run or a zoo; give another name")
 
 
 def _write(path: Path, content: bytes, sums: bool) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from genvec.store.errors import StoreError, naming_write_errors
 
+UNKNOWN = "another process"
+FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # a link may lead anywhere
+
 
 @contextmanager
 def lock_folder(path: str | os.PathLike) -> Iterator[None]:
@@ -25,7 +28,7 @@ def lock_folder(path: str | os.PathLike) -> Iterator[None]:
     path = Path(path).absolute()
     with naming_write_errors(path / ".lock"):
         path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path / ".lock", FLAGS, 0o666)
     try:
         with naming_write_errors(path / ".lock"):
             _take(path, descriptor)
@@ -41,6 +44,8 @@ def _take(path: Path, descriptor: int) -> None:
         raise StoreError(
             f"{path} is in use by {_owner(descriptor)}; wait for it or choose another folder"
         ) from error
+    if os.fstat(descriptor).st_size and _owner(descriptor) == UNKNOWN:
+        raise StoreError(f"{path / '.lock'} is no lock of genvec's; move it away")
     owner = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -56,4 +61,4 @@ def _owner(descriptor: int) -> str:
         owner = json.loads(os.pread(descriptor, 4096, 0))
         return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
     except (ValueError, KeyError, TypeError):
-        return "another process"
+        return UNKNOWN

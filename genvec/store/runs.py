@@ -34,8 +34,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genvec.store.errors import StoreError, is_missing, naming_read_errors
-from genvec.store.files import read_json, write_json
+from genvec.store.atomic import set_aside
+from genvec.store.errors import DamageError, StoreError, entries, is_missing
+from genvec.store.files import json_text, read_json, write_json
+from genvec.store.sums import was_written
 
 
 class RunFolder:
@@ -78,9 +80,8 @@ class RunFolder:
 
     def encoder_names(self) -> list[str]:
         """Names of the encoders that the run has finished, sorted."""
-        with naming_read_errors(self.encoders):
-            done = list(self.encoders.glob("*/metrics.json"))
-        return sorted(path.parent.name.replace("--", "/") for path in done)
+        done = [p for p in entries(self.encoders) if not is_missing(p / "metrics.json")]
+        return sorted(path.name.replace("--", "/") for path in done)
 
 
 def claim_run(run: RunFolder, config: Mapping[str, Any]) -> None:
@@ -100,7 +101,15 @@ def claim_run(run: RunFolder, config: Mapping[str, Any]) -> None:
             )
         write_json(run.config, config)
         return
-    if changed := differences(read_json(run.config), config):
+    try:
+        before = read_json(run.config)
+    except DamageError:
+        if not was_written(run.config, json_text(config).encode()):
+            raise
+        set_aside(run.path, run.config)  # it was this very config
+        write_json(run.config, config)
+        return
+    if changed := differences(before, config):
         raise StoreError(
             f"{run.path} was made by another config; choose another folder or undo:\n"
             + "\n".join(f"  {line}" for line in changed)

@@ -2,15 +2,16 @@
 
 Storage does not notice a flipped byte, and neither does a JSON parser where a digit became another
 one. The sums are written before the file that they are of, together with those of the file that is
-replaced: whenever a write is interrupted, what lies there is known. Files without sums, as earlier
-versions wrote them, are read as they are.
+replaced, and once more after it: wherever a write is interrupted, what lies there is known. Files
+without sums, as earlier versions wrote them, are read as they are.
 """
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from genvec.store.atomic import real_file, write_atomically
+from genvec.store.atomic import real_file, set_aside, write_atomically
 from genvec.store.errors import (
     DamageError,
     StoreError,
@@ -38,6 +39,8 @@ def read_bytes(path: Path) -> bytes:
       DamageError: two readings are not what was written.
       StoreError: it is not there, or cannot be read.
     """
+    with naming_read_errors(path):
+        real_file(path)
     for _ in range(2):
         with naming_read_errors(path):
             content = path.read_bytes()
@@ -48,8 +51,13 @@ def read_bytes(path: Path) -> bytes:
 
 def known(path: Path, content: bytes) -> bool:
     """True where these are bytes that were written to `path`, or where nobody can tell."""
-    sums = read_sums(sums_path(path))
-    return sums is None or (_sha256(content), path.name) in sums
+    sums = read_sums(sums_path(Path(os.path.realpath(path))))  # links are followed
+    return sums is None or _sha256(content) in {digest for digest, _ in sums}
+
+
+def was_written(path: Path, content: bytes) -> bool:
+    """True where the sums say that these are bytes that were written to `path`."""
+    return read_sums(sums_path(Path(os.path.realpath(path)))) is not None and known(path, content)
 
 
 def write_known(path: Path, content: bytes) -> None:
@@ -57,13 +65,16 @@ def write_known(path: Path, content: bytes) -> None:
     with naming_write_errors(path):
         path = real_file(path)
     lines = [(_sha256(content), path.name)]
-    if path.is_file():
+    if not is_missing(path):
         with naming_read_errors(path):
             before = path.read_bytes()
         if known(path, before):
             lines.append((_sha256(before), path.name))
+        else:  # somebody else wrote it
+            set_aside(path.parent, path)
     write_sums(sums_path(path), lines)
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
+    write_sums(sums_path(path), lines[:1])
 
 
 def read_sums(path: Path) -> set[tuple[str, str]] | None:

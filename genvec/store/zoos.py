@@ -19,6 +19,7 @@ from genvec import trees
 from genvec.store.atomic import set_aside
 from genvec.store.cells import (
     FORMAT_VERSION,
+    check_identity,
     read_manifest,
     read_members,
     read_versioned,
@@ -185,6 +186,7 @@ def _load_segment(cell: Path, manifest: Mapping[str, Any], number: int) -> dict[
     path, rows = segment_path(cell, number), segment_rows(manifest)[number]
     with _mended_by("train the damaged segment again"):
         tree = load_tree(path, manifest["segments"][number])
+        check_identity(path, manifest, number, tree)
         wanted = {"params": tree.get("params"), "state": tree.get("state", {})}
         lengths = {len(leaf) if leaf.ndim else 0 for leaf in jax.tree.leaves(wanted)}
         if wanted["params"] is None or lengths != {rows.stop - rows.start}:
