@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 import signal
 import socket
@@ -68,7 +69,7 @@ def new_run(tmp_path, classes, *extra):
         for parent in parents:
             node = node[parent]
         node[last] = value
-    (workdir / "config.json").write_text(json.dumps(config))
+    store.write_json(workdir / "config.json", config)
     return workdir
 
 
@@ -256,6 +257,9 @@ def test_a_zoo_of_several_cells_comes_back_by_cell(classes, tmp_path):
     workdir = tmp_path / "run"
     workdir.mkdir()
     shutil.copy(classes / "classes.json", workdir)
+    config = runpy.run_path(str(script))["get_config"]()
+    config.classes.choose = "1,4,5"
+    store.write_json(workdir / "config.json", config.to_dict())
     run = [f"--config={script}", f"--workdir={workdir}", "--config.classes.choose=1,4,5"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "experiments.zoo", *run, "--cpu_devices=2"]
