@@ -173,8 +173,8 @@ class TestReplacing:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(checkpoints, "os", SimpleNamespace(rename=die))
             store.save_tree(tmp_path / "x", {"a": np.arange(4)})
-        assert store.is_saved(tmp_path / "x")
         assert store.load_tree(tmp_path / "x")["a"].tolist() == [0, 1, 2]
+        assert store.is_saved(tmp_path / "x")
         store.save_tree(tmp_path / "x", {"a": np.arange(4)})
         assert store.load_tree(tmp_path / "x")["a"].tolist() == [0, 1, 2, 3]
 

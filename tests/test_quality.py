@@ -463,7 +463,7 @@ GAUSSIANS = [Moments(jnp.zeros(n), jnp.eye(n)) for n in (2, 3)]
         (lambda: quality.knn_kl(Y, X, k=0), "k must be at least 1 and below 4, not 0"),
         (lambda: quality.precision_recall(Y, X, k=4), "k must be at least 1 and below 4, not 4"),
         (lambda: quality.wasserstein_1d(X[0], X[0], p=0.5), "p must be at least 1, not 0.5"),
-        (lambda: quality.wasserstein_1d(X[0], X[0, :0]), "number of samples .* 1, not 0"),
+        (lambda: quality.wasserstein_1d(X[0], X[0, :0]), "y has no rows; at least one"),
         (lambda: PAIRED["sliced_wasserstein"](X, Y, p=0), "p must be at least 1, not 0"),
         (lambda: PAIRED["sliced_wasserstein"](X, Y, num_projections=0), "num_projections .* not 0"),
         (lambda: quality.sinkhorn(X, Y, epsilon=0.0), "epsilon must be positive, not 0.0"),

@@ -15,7 +15,7 @@ from benchmarks.faults.oracle import Ended, Verdict, attempt, error_outcome, whe
 from benchmarks.faults.subject import Subject
 from genvec.data import load_tfds
 
-NAME, NAMES = "tiny_set", ("ant", "bee", "cow")
+NAME, NAMES = "gray_set", ("ant", "bee", "cow")
 NUM = {"train": 12, "test": 6}
 FAULTS = ("rewritten", "cache", "cache", "writing", "reading", "shard", "heldout")
 
@@ -102,7 +102,7 @@ def prepare(work: Path) -> Path:
     """The set in two versions, files of equal size with other labels; made once."""
     path = work / "prepared"
     if not path.exists():
-        from benchmarks.faults.tiny_set import build
+        from benchmarks.faults.gray_set import build
 
         making = work / f"preparing-{os.getpid()}"
         for shift in (0, 1):

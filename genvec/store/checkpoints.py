@@ -150,6 +150,8 @@ def load_tree(path: Path, record: Mapping[str, Any] | None = None) -> dict[str, 
       StoreError: the record is missing, or it cannot be read for a reason that is no damage.
     """
     path = Path(path).absolute()
+    if record is None:
+        is_saved(path)  # puts back what a failed replacement could not
     leaves = read_record(path) if record is None else record
     target = _target(path, leaves)
     if jax.process_count() > 1:

@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks.faults.caches import NAMES
 
 
-class TinySet(tfds.core.GeneratorBasedBuilder):
+class GraySet(tfds.core.GeneratorBasedBuilder):
     """4 × 4 images of the gray 10 · number, with the labels that it is made with."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -39,4 +39,4 @@ class TinySet(tfds.core.GeneratorBasedBuilder):
 def build(folder: Path, labels: dict[str, list[int]]) -> None:
     """Writes the set as array_record."""
     with open(os.devnull, "w") as quiet, redirect_stdout(quiet), redirect_stderr(quiet):
-        TinySet(data_dir=folder, file_format="array_record", labels=labels).download_and_prepare()
+        GraySet(data_dir=folder, file_format="array_record", labels=labels).download_and_prepare()
