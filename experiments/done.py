@@ -13,6 +13,7 @@ from genvec.store import (
     load_tree,
     read_json,
     retire,
+    sums_path,
 )
 
 
@@ -33,6 +34,8 @@ def is_done(
       complete: whether what was read is all of it; by default, whether it is anything.
     """
     if not (is_saved(path) if read_fn is load_tree else not is_missing(path)):
+        if not is_missing(sums_path(path)):
+            print(f"{path} was written and is gone; it is made again", file=sys.stderr)
         return False
 
     def read_all(path: Path) -> None:

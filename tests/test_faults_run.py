@@ -154,6 +154,14 @@ def test_what_is_damaged_is_moved_away_to_be_made_again(run, spoil, capsys):
     assert moved.read_bytes() == content
 
 
+def test_what_is_gone_is_told(run, capsys):
+    store.write_json(run.timings, {"zoo": 41.0})
+    run.timings.unlink()
+    assert read_done(run, run.timings) == {}
+    assert "timings.json was written and is gone" in capsys.readouterr().err
+    assert read_done(run, run.speed) == {} and not capsys.readouterr().err
+
+
 def test_what_cannot_be_read_is_no_damage(run, monkeypatch):
     store.write_json(run.controls, {"constant": {}})
     before = contents(run.path)

@@ -26,6 +26,7 @@ from genvec.store.files import (
 )
 from genvec.store.locks import lock_folder
 from genvec.store.runs import RunFolder, claim_run, differences
+from genvec.store.sums import sums_path
 from genvec.store.zoos import cell_paths, create_zoo, load_cells, load_zoo
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "save_tree",
     "segment_rows",
     "set_aside",
+    "sums_path",
     "verify_cell",
     "write_arrays",
     "write_atomically",
