@@ -26,7 +26,15 @@ from genvec.represent import (
     normaliser_to_tree,
     represent,
 )
-from genvec.store import load_tree, load_zoo, read_jsonl, save_tree, write_jsonl
+from genvec.store import (
+    checkpoint_parts,
+    load_tree,
+    load_zoo,
+    read_jsonl,
+    save_tree,
+    set_aside,
+    write_jsonl,
+)
 from genvec.symmetry import augment
 from genvec.train import Examples, TrainedEncoder, train_encoder
 from genvec.types import NotFiniteError, Zoo
@@ -55,9 +63,13 @@ def run_stage(config, run) -> None:
 
 def is_trained(run, folder) -> bool:
     """Whether an encoder and the log of its training are there."""
-    return is_done(run, folder / "trained", load_tree) and is_done(
-        run, folder / "log.jsonl", read_jsonl, complete=lambda log: len(log) > 0
-    )
+    trained, log = folder / "trained", folder / "log.jsonl"
+    if not is_done(run, trained, load_tree):
+        return False
+    if is_done(run, log, read_jsonl, complete=lambda rows: len(rows) > 0):
+        return True
+    set_aside(run.path, *checkpoint_parts(trained))  # they are made together, and none is replaced
+    return False
 
 
 def _what_is_read(job) -> tuple[str, float]:

@@ -197,7 +197,10 @@ def test_an_encoder_is_trained_again_where_it_or_its_log_is_damaged(run):
     write()
     assert is_trained()
     spoil_digit(run.path / "seed_0" / "log.jsonl")
+    before = contents(run.path / "seed_0" / "trained")
     assert not is_trained()
+    (kept,) = run.path.glob("damaged/*/seed_0/trained")  # it is good, and not replaced
+    assert contents(kept) == before
     write()
     for path in (run.path / "seed_0" / "trained").rglob("*"):
         if path.is_file():

@@ -10,7 +10,14 @@ from genvec.store.cells import (
     segment_rows,
     write_segment,
 )
-from genvec.store.checkpoints import discard_tree, is_saved, load_tree, record_path, save_tree
+from genvec.store.checkpoints import (
+    checkpoint_parts,
+    discard_tree,
+    is_saved,
+    load_tree,
+    record_path,
+    save_tree,
+)
 from genvec.store.damage import retire, verify_cell
 from genvec.store.errors import DamageError, StoreError, is_missing
 from genvec.store.files import (
@@ -35,6 +42,7 @@ __all__ = [
     "StoreError",
     "cell_paths",
     "check_output",
+    "checkpoint_parts",
     "claim_run",
     "complete_cell",
     "create_cell",
