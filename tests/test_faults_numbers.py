@@ -34,7 +34,13 @@ from genvec.families.log_variance import LARGEST, bounded
 from genvec.families.matrices import orthonormal_rows
 from genvec.geometry import to_sphere
 from genvec.networks.pairs.normal import batch_norm, spectral_norm
-from genvec.objectives import OBJECTIVES, GroupBatch, make_group_objective, weighted_sum
+from genvec.objectives import (
+    GROUP_OBJECTIVES,
+    OBJECTIVES,
+    GroupBatch,
+    make_group_objective,
+    weighted_sum,
+)
 from genvec.objectives.contract import normalise
 from genvec.objectives.ranking import mined_triplets
 from genvec.objectives.smog import spherical_kmeans
@@ -544,3 +550,18 @@ def test_a_plan_that_does_not_fit_is_not_the_fastest(vae, data, monkeypatch):
             devices=jax.local_devices()[:1],
             candidates=(tuning.Plan("scan", 2), tuning.Plan("scan", 1)),
         )
+
+
+@pytest.mark.parametrize("name", ["collection_item", "collection_collection"])
+@pytest.mark.parametrize("view", [0, 1])
+def test_an_object_that_is_not_finite_shows_in_losses_by_collections(name, view):
+    objective = GROUP_OBJECTIVES[name](3, 2, num_collections=2)
+    views = [jax.random.normal(jax.random.key(n), (4, 3)) for n in range(2)]
+
+    def loss(*views):
+        batch = GroupBatch(views[0], jnp.array([0, 0, 1, 1]), views[1])
+        return objective.loss({}, objective.start(), batch)[0]
+
+    assert jnp.isfinite(loss(*views))
+    views[view] = views[view].at[1, 0].set(jnp.nan)
+    assert jnp.isnan(loss(*views))

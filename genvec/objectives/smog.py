@@ -84,7 +84,9 @@ def _grouping(dimension, query_fn, temperature, num_collections, momentum, regro
         groups = momentum_update(state["groups"], x, own, momentum)
         logits = query_fn(x, groups, own) @ groups.T / temperature
         found = jnp.take_along_axis(jax.nn.log_softmax(logits), right[:, None], axis=1)
-        return -jnp.mean(found), {"groups": jax.lax.stop_gradient(groups)}
+        finite = jnp.all(jnp.isfinite(x) & jnp.isfinite(y))  # argmax takes a NaN for an answer
+        loss = jnp.where(finite, -jnp.mean(found), jnp.nan)
+        return loss, {"groups": jax.lax.stop_gradient(groups)}
 
     def regroup(state, key, embeddings):
         chex.assert_shape(embeddings, (None, dimension))
