@@ -1,4 +1,4 @@
-"""What a user does with a run folder, and what must come of it."""
+"""The actions of a user on a run folder, and the results they must have."""
 
 import contextlib
 import json
